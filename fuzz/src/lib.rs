@@ -2,11 +2,13 @@
 //! broken. `tests/corpus.rs` replays the inputs that the fuzzer found and that were kept.
 
 pub mod corpus;
+mod files;
 mod filters;
 mod origin;
 mod parsers;
 mod reports;
 mod sessions;
+mod web;
 
 /// A target for the fuzzer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +34,19 @@ pub enum Target {
     Filter,
     /// A message with another server's report, or the file in it. The first octet determines which.
     Report,
+    /// A mailbox in a file of another server, or its list of unique-ids. The first octet determines which.
+    Mailbox,
+    /// A part of a backup. The first octet determines which.
+    Backup,
+    /// An operation over HTTP and its body, or a whole connection. The first octet determines which.
+    Http,
+    /// The PROXY header in front of a connection.
+    Balancer,
 }
 
 impl Target {
     /// All targets.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::Command,
         Self::Address,
         Self::Reply,
@@ -47,6 +57,10 @@ impl Target {
         Self::Signature,
         Self::Filter,
         Self::Report,
+        Self::Mailbox,
+        Self::Backup,
+        Self::Http,
+        Self::Balancer,
     ];
 
     /// Returns the target's name, which is also that of its corpus in `corpus/`.
@@ -63,6 +77,10 @@ impl Target {
             Self::Signature => "signature",
             Self::Filter => "filter",
             Self::Report => "report",
+            Self::Mailbox => "mailbox",
+            Self::Backup => "backup",
+            Self::Http => "http",
+            Self::Balancer => "balancer",
         }
     }
 
@@ -82,6 +100,10 @@ impl Target {
             Self::Signature => origin::signature(octets),
             Self::Filter => filters::filter(octets),
             Self::Report => reports::report(octets),
+            Self::Mailbox => files::mailbox(octets),
+            Self::Backup => files::backup(octets),
+            Self::Http => web::http(octets),
+            Self::Balancer => web::balancer(octets),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Runs the client engines over a connection, for `posta send`, `fetch` and `demo`.
 
-use anyhow::{Context, Result, anyhow, bail};
+use crate::fault::{fail, fault};
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use posta_mail::{
     ForwardPath, Reply, ReversePath, Secret,
@@ -21,13 +22,19 @@ use tokio::{net::UnixStream, sync::mpsc};
 
 /// Connects to `host:port`, or to `unix:/path`.
 pub(crate) async fn dial(server: &str) -> Result<Box<dyn Stream>> {
+    dial_through(&SystemNet::default(), server).await
+}
+
+/// Connects as [`dial`] does, through a network that looks names up in its own way.
+pub(crate) async fn dial_through(net: &dyn Net, server: &str) -> Result<Box<dyn Stream>> {
     if let Some(path) = server.strip_prefix("unix:") {
         let stream = UnixStream::connect(Path::new(path)).await;
-        let stream = stream.map_err(|error| anyhow!(cannot_connect(server, &error)))?;
+        let stream =
+            stream.map_err(|error| fault("cannot-connect", cannot_connect(server, &error)))?;
         return Ok(Box::new(stream));
     }
-    let stream = SystemNet::default().connect(server).await;
-    stream.map_err(|error| anyhow!(cannot_connect(server, &error)))
+    let stream = net.connect(server).await;
+    stream.map_err(|error| fault("cannot-connect", cannot_connect(server, &error)))
 }
 
 /// How a connection is protected, and with what to log in.
@@ -77,19 +84,26 @@ pub(crate) async fn submit_pieces(
     let mut host = Submission::new(security, envelope, pieces);
     let mut stream = stream;
     if is_implicit {
-        stream = host.secure(stream).await.map_err(|error| anyhow!(no_tls(&name, &error)))?;
+        stream = host
+            .secure(stream)
+            .await
+            .map_err(|error| fault("tls-failed", no_tls(&name, &error)))?;
     }
     let mut engine = smtp::Client::new(options, is_implicit);
     let driver = Driver::unstoppable();
     let driven = driver.drive(stream, &mut engine, &mut host).await;
     match (host.ended, driven) {
         (Some(Ok(outcome)), _) => Ok(outcome),
-        (Some(Err(smtp::Failure::NoLogin)), _) if !host.is_offered_login => bail!(NO_LOGIN),
-        (Some(Err(failure)), _) => bail!(describe(&failure)),
-        (None, Ok(_)) if !host.heard => bail!(SILENT),
-        (None, Ok(Ended::ByPeer)) => bail!("the server closed the connection in the middle"),
-        (None, Ok(_)) => bail!("the server did not answer in time"),
-        (None, Err(error)) if host.is_securing => bail!(no_tls(&name, &error)),
+        (Some(Err(smtp::Failure::NoLogin)), _) if !host.is_offered_login => {
+            fail!("no-login-offered", "{}", NO_LOGIN)
+        }
+        (Some(Err(failure)), _) => Err(fault(code_of(&failure), describe(&failure))),
+        (None, Ok(_)) if !host.heard => fail!("server-silent", "{}", SILENT),
+        (None, Ok(Ended::ByPeer)) => {
+            fail!("server-closed", "the server closed the connection in the middle")
+        }
+        (None, Ok(_)) => fail!("server-silent", "the server did not answer in time"),
+        (None, Err(error)) if host.is_securing => fail!("tls-failed", "{}", no_tls(&name, &error)),
         (None, Err(error)) => Err(error).context("the connection failed"),
     }
 }
@@ -106,6 +120,18 @@ pub(crate) fn envelope(
         reverse_path: from,
         recipients: to.into_iter().map(|to| ForwardPath::Address(to).into()).collect(),
         parameters: MailParameters { size, body, ..MailParameters::default() },
+    }
+}
+
+/// Returns the code of a failure.
+const fn code_of(failure: &smtp::Failure) -> &'static str {
+    match failure {
+        smtp::Failure::Refused(_) | smtp::Failure::Closing(_) => "server-refused",
+        smtp::Failure::NoTls(_) => "tls-failed",
+        smtp::Failure::NoLogin => "no-login-offered",
+        smtp::Failure::Login(_) => "login-refused",
+        smtp::Failure::Namesake => "own-server",
+        smtp::Failure::Unexpected { .. } | smtp::Failure::Protocol(_) => "not-a-mail-server",
     }
 }
 

@@ -1,8 +1,9 @@
 //! The configuration file: TOML, in which an unknown key is an error that suggests the nearest one.
 //!
-//! `options.rs` defines every option, once. `read.rs`, `values.rs` and their neighbours read a file into the types
-//! generated from the definitions, `survey.rs` finds the file's keys, and `sense.rs` and `relay.rs` refuse valid values that
-//! would do harm, or do not go together. All mistakes of a file are told at once (`mistakes.rs`).
+//! `options.rs` defines every option, once, and `words.rs` the words that are values of options. `read.rs`, `values.rs`
+//! and their neighbours read a file into the types generated from the definitions, `survey.rs` finds the file's keys, and
+//! `sense.rs` and `relay.rs` refuse valid values that would do harm, or do not go together. All mistakes of a file are
+//! told at once (`mistakes.rs`).
 
 #[macro_use]
 mod definition;
@@ -20,21 +21,35 @@ mod source;
 mod survey;
 mod text;
 mod values;
+mod words;
 
 pub(crate) use log::Level;
-pub(crate) use options::{
-    BareNewlines, Certificate, CheckPolicy, Config, Filter, Listen, OAuth, Protocol, TlsMode,
-};
+pub(crate) use options::{Acme, Certificate, Config, Filter, Listen, OAuth};
 pub(crate) use source::{Origin, Setting, Source};
 pub(crate) use values::{DnsList, Octets, Span};
+pub(crate) use words::{BareNewlines, CheckPolicy, LogFormat, Protocol, StoreEngine, TlsMode};
 
 use posta_mail::Domain;
 use read::Table;
+use std::path::{Path, PathBuf};
+
+/// The data directory of the machine's server.
+const MACHINE_DATA: &str = "/var/lib/posta";
+
+/// The spool of the machine's server.
+pub(crate) const SPOOL: &str = "/var/spool/posta";
 
 impl Config {
     /// Returns the server's name for itself.
     pub(crate) fn hostname(&self) -> Domain {
         self.hostname.clone().unwrap_or_else(system_hostname)
+    }
+
+    /// Returns the directory into which `posta sendmail` puts messages, if there is one. The one of the machine is used by
+    /// default only for the machine's server, not for one that somebody tries out.
+    pub(crate) fn spool(&self) -> Option<PathBuf> {
+        let of_machine = || (self.data == Path::new(MACHINE_DATA)).then(|| PathBuf::from(SPOOL));
+        self.spool.clone().or_else(of_machine)
     }
 
     /// Returns the options that differ in `new` and cannot be changed while the server runs.
@@ -64,7 +79,21 @@ mod tests {
     const FULL: &str = r#"
         hostname = "Mail.example.test"
         data = "/var/lib/posta"
+        user = "posta"
         key-file = "/var/lib/posta-keys/store.keys"
+        spool = "/var/spool/mail-for-posta"
+        tag-separators = "+-"
+        [store]
+        engine = "postgres"
+        url = "postgresql://posta@db.example.test/posta"
+        password-file = "/etc/posta/database"
+        connections = 8
+        [store.objects]
+        endpoint = "http://objects.example.test:9000"
+        bucket = "mail"
+        region = "garage"
+        key-id = "posta"
+        secret-file = "/etc/posta/object-key"
         [tls]
         certificate = "/etc/posta/cert.pem"
         key         = "/etc/posta/key.pem"
@@ -73,6 +102,10 @@ mod tests {
         [[tls.also]]
         certificate = "/etc/posta/other.cert.pem"
         key         = "/etc/posta/other.key.pem"
+        [acme]
+        enabled = true
+        contact = "ana@example.test"
+        directory = "https://authority.example.test/directory"
         [limits]
         message-size = "50MiB"
         sessions = 10
@@ -115,6 +148,8 @@ mod tests {
         [proxy]
         networks = ["192.0.2.0/24", "2001:db8::/32"]
         xclient = ["192.0.2.1/32"]
+        [metrics]
+        networks = ["127.0.0.1", "192.0.2.7"]
         [dns]
         servers = ["127.0.0.1:5353"]
         dnssec = true
@@ -154,6 +189,7 @@ mod tests {
         claim = "email"
         [log]
         level = "debug"
+        format = "json"
 
         [[listen]]
         protocol = "smtp"
@@ -177,6 +213,16 @@ mod tests {
     }
 
     #[test]
+    fn tags_may_have_no_separator() {
+        for separators in ["", "-", "+-"] {
+            let config = parse(&format!("tag-separators = \"{separators}\"")).unwrap();
+            assert_eq!(config.tag_separators.to_string(), separators);
+        }
+        assert!(problem("tag-separators = \"x\"").contains("\"x\" names no separators: some of "));
+        assert!(problem("tag-separators = 1").contains("text in quotation marks"));
+    }
+
+    #[test]
     fn every_key_is_read() {
         let config = parse(FULL).unwrap();
         assert_eq!(config.hostname().as_str(), "mail.example.test");
@@ -190,6 +236,11 @@ mod tests {
         assert_eq!(table.len(), section("").options.len(), "every key is known");
         let limits = table["limits"].as_table().unwrap();
         assert_eq!(limits.len(), section("limits").options.len(), "those of the limits too");
+    }
+
+    /// Returns a configuration in which what needs PostgreSQL can be set.
+    fn of_several_servers(text: &str) -> String {
+        text.replace("\"embedded\"", "\"postgres\"")
     }
 
     /// Defaults and examples in the definitions parse as a file's values do.
@@ -210,7 +261,7 @@ mod tests {
                 }
             }
         }
-        let config = parse(&text).unwrap();
+        let config = parse(&of_several_servers(&text)).unwrap();
         assert_eq!(config.relay.retry.waits().len(), 4);
         Source::defaults().unwrap();
         for section in SECTIONS {
@@ -322,7 +373,7 @@ mod tests {
         assert_eq!(format!("{documented:#?}"), format!("{:#?}", parse("").unwrap()));
         let whole: Vec<_> =
             shown.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).collect();
-        let whole = whole.join("\n");
+        let whole = of_several_servers(&whole.join("\n"));
         parse(&whole).unwrap();
         let table: toml::Table = toml::from_str(&whole).unwrap();
         for option in section("").options {

@@ -1,7 +1,8 @@
 //! Checks the data directory before it is used: it must hold nothing else, since everything in it is made
 //! inaccessible to other users.
 
-use anyhow::{Result, bail};
+use crate::fault::fail;
+use anyhow::Result;
 use std::{fs, path::Path};
 
 /// Names of which every store has at least one, even if its creation was interrupted.
@@ -14,19 +15,24 @@ const STORE: [&str; 4] = ["version", "keyspaces", "log", "lock"];
 pub(crate) fn check(data: &Path) -> Result<()> {
     let shown = data.display();
     if data.is_file() {
-        bail!(
+        fail!(
+            "not-a-store",
             "the data directory {shown} is a file: name a directory, which is made if it is not there"
         );
     }
     if data.join("store").is_file() {
-        bail!("{shown}/store is a file, and no store: name another data directory, or remove it");
+        fail!(
+            "not-a-store",
+            "{shown}/store is a file, and no store: name another data directory, or remove it"
+        );
     }
     // The engine below would put its files beside whatever is there.
     let within: Vec<_> = fs::read_dir(data.join("store")).into_iter().flatten().flatten().collect();
     if !within.is_empty()
         && !within.iter().any(|entry| STORE.iter().any(|ours| entry.file_name() == *ours))
     {
-        bail!(
+        fail!(
+            "not-a-store",
             "{shown}/store holds no store of Posta, but other files: name another data directory"
         );
     }
@@ -40,7 +46,8 @@ pub(crate) fn check(data: &Path) -> Result<()> {
     };
     let other = entries.flatten().filter(is_other).min_by_key(fs::DirEntry::file_name);
     match other {
-        Some(other) if !data.join("store").is_dir() => bail!(
+        Some(other) if !data.join("store").is_dir() => fail!(
+            "not-a-store",
             "the data directory {shown} holds no store, but other directories, such as {}: name one of its \
              own, which is made if it is not there",
             other.file_name().display()

@@ -9,7 +9,13 @@ use clap::{Arg, ArgAction, Command};
 const EXAMPLES: &[(&str, &str)] = &[
     ("", "posta serve --config /etc/posta/posta.toml"),
     ("demo", "posta demo --once"),
+    ("top", "posta top --once"),
+    ("stats", "posta stats --since 24h --svg mail.svg"),
+    ("status", "posta status --json"),
     ("serve", "posta serve --config /etc/posta/posta.toml"),
+    ("token", "posta token add panel --domain example.test"),
+    ("token list", "posta token list --json"),
+    ("token remove", "posta token remove panel"),
     ("config", "posta config check"),
     ("config show", "posta config show --json"),
     ("config check", "posta config check --config /etc/posta/posta.toml"),
@@ -17,6 +23,17 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("account add", "posta account add ana@example.test"),
     ("account list", "posta account list --json"),
     ("account password", "posta account password ana@example.test"),
+    ("account app-password", "posta account app-password add ana@example.test phone"),
+    ("account app-password add", "posta account app-password add ana@example.test phone"),
+    ("account app-password list", "posta account app-password list ana@example.test --json"),
+    ("account app-password remove", "posta account app-password remove ana@example.test phone"),
+    ("passwd", "posta passwd ana@example.test"),
+    ("away", "posta away set ana@example.test --until 2027-01-06 --file note.txt"),
+    ("away show", "posta away show ana@example.test"),
+    ("away off", "posta away off ana@example.test"),
+    ("forward", "posta forward set ana@example.test bob@example.test"),
+    ("forward show", "posta forward show ana@example.test"),
+    ("forward off", "posta forward off ana@example.test"),
     ("account quota", "posta account quota ana@example.test 1GiB"),
     ("account disable", "posta account disable ana@example.test"),
     ("account enable", "posta account enable ana@example.test"),
@@ -29,6 +46,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("domain keys", "posta domain keys list example.test"),
     ("domain keys list", "posta domain keys list example.test --json"),
     ("domain keys rotate", "posta domain keys rotate example.test"),
+    ("certificate", "posta certificate list"),
+    ("certificate list", "posta certificate list --json"),
+    ("certificate renew", "posta certificate renew mail.example.test"),
+    ("certificate new-account-key", "posta certificate new-account-key"),
     ("domain remove", "posta domain remove example.test"),
     ("mail", "posta mail list ana@example.test"),
     ("mail list", "posta mail list ana@example.test --folder Junk --json"),
@@ -50,6 +71,13 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("collect list", "posta collect list --json"),
     ("collect run", "posta collect run 1"),
     ("collect remove", "posta collect remove 1"),
+    ("export", "posta export maildir /var/vmail --all"),
+    ("import", "posta import maildir ana@example.test /home/ana/Maildir"),
+    ("cluster", "posta cluster status"),
+    ("cluster status", "posta cluster status --json"),
+    ("cluster drain", "posta cluster drain mx1.example.test"),
+    ("cluster resume", "posta cluster resume mx1.example.test"),
+    ("cluster remove", "posta cluster remove mx1.example.test"),
     ("lockout", "posta lockout list"),
     ("lockout list", "posta lockout list --json"),
     ("lockout lift", "posta lockout lift 192.0.2.1"),
@@ -69,6 +97,12 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("reports", "posta reports dmarc example.test"),
     ("reports dmarc", "posta reports dmarc example.test --since 7d --svg dmarc.svg"),
     ("reports tls", "posta reports tls example.test --since 7d"),
+    ("backup", "posta backup /mnt/backup --keep 30"),
+    ("store", "posta store check"),
+    ("store check", "posta store check --json"),
+    ("store repair", "posta store repair"),
+    ("store copy", "posta store copy --to postgresql://posta@db.example.org/posta"),
+    ("restore", "posta restore /mnt/backup --account ana@example.test"),
     ("trace", "posta trace ana@example.test --since 2h"),
     ("explain", "posta explain 4.2.2"),
     (
@@ -90,7 +124,70 @@ pub(crate) fn shaped(command: Command) -> Command {
         .action(ArgAction::HelpShort)
         .help("Print this")
         .display_order(903);
-    shape(command.disable_help_flag(true).arg(help.global(true)), "")
+    let command = shape(command.disable_help_flag(true).arg(help.global(true)), "");
+    let template = format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n\
+         Commands, of which `posta COMMAND --help` tells more:\n{}\n\
+         Options:\n{{options}}{{after-help}}",
+        groups(&command)
+    );
+    command.help_template(template)
+}
+
+/// The commands by what they are for. There are too many for a line each.
+const GROUPS: [(&str, &[&str]); 5] = [
+    (
+        "Set up and run",
+        &["setup", "serve", "reload", "config", "certificate", "token", "check", "demo"],
+    ),
+    (
+        "Look and act",
+        &[
+            "status",
+            "top",
+            "stats",
+            "trace",
+            "queue",
+            "quarantine",
+            "reports",
+            "lockout",
+            "cluster",
+            "explain",
+        ],
+    ),
+    ("People", &["domain", "account", "passwd", "alias", "forward", "away", "sender"]),
+    ("Mail", &["mail", "folder", "collect", "import", "export", "backup", "restore", "store"]),
+    ("As a client", &["send", "sendmail", "fetch", "talk", "bench"]),
+];
+
+/// The widest line of commands.
+const GROUP: usize = 76;
+
+/// Returns the lines that name the commands; the last group has those that are in no other.
+fn groups(command: &Command) -> String {
+    let shown = command.get_subcommands().filter(|command| !command.is_hide_set());
+    let names: Vec<_> = shown.map(Command::get_name).collect();
+    let grouped = |name: &&str| GROUPS.iter().any(|(_, group)| group.contains(name));
+    let others: Vec<_> = names.iter().copied().filter(|name| !grouped(name)).collect();
+    let groups = GROUPS.iter().map(|(title, group)| (*title, group.to_vec()));
+    let mut text = String::new();
+    for (title, group) in groups.chain([("More", others)]) {
+        let mut line = format!("  {title:16}");
+        let present: Vec<_> = group.into_iter().filter(|name| names.contains(name)).collect();
+        for (at, name) in present.iter().enumerate() {
+            if line.len() + name.len() > GROUP {
+                text.push_str(line.trim_end());
+                line = format!("\n{:18}", "");
+            }
+            line.push_str(name);
+            line.push_str(if at + 1 < present.len() { ", " } else { "" });
+        }
+        if !present.is_empty() {
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+    }
+    text
 }
 
 fn shape(mut command: Command, path: &str) -> Command {
@@ -146,6 +243,19 @@ mod tests {
         let mut wrong = Vec::new();
         walk(&mut command, "posta", &mut wrong);
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    /// The first screen names every command, once.
+    #[test]
+    fn every_command_is_in_a_group() {
+        let command = shaped(Cli::command());
+        let text = groups(&command);
+        let named: Vec<_> =
+            text.split_ascii_whitespace().map(|it| it.trim_end_matches(',')).collect();
+        let shown = command.get_subcommands().filter(|command| !command.is_hide_set());
+        for name in shown.map(Command::get_name) {
+            assert_eq!(named.iter().filter(|word| **word == name).count(), 1, "{name}: {text}");
+        }
     }
 
     /// Every example parses as a command.

@@ -1,8 +1,9 @@
 //! The log: a line for each event, on standard error.
 //!
-//! A line has a time, a level, a message, and then `name=value` for each detail; a value with a blank in it is
-//! quoted. Text from strangers stays within its value and its line: line ends and quotation marks in it are
-//! escaped, so that nobody can forge lines or details.
+//! For people, a line has a time, a level, a message, and then `name=value` for each detail; a value with a blank in
+//! it is quoted. For programs it is an object of JSON with the same in it (`form.rs`). Text from strangers stays
+//! within its value and its line: line ends and quotation marks in it are escaped, so that nobody can forge lines or
+//! details. Lines for systemd's journal have a priority in front, and no time where the journal's is enough.
 //!
 //! A session must not wait for the reader of the log, so lines go to a buffer, which a thread of its own writes,
 //! many lines at a time. If the reader is too slow, lines are dropped and their number is logged. A repeated fault
@@ -14,28 +15,26 @@
 //! rather than octets and writes each by itself, and it does not count repetitions. Everything in this file but the
 //! level would have to be written again as layers, beside a registry of spans that nothing here opens.
 
-use crate::config::Level;
+mod form;
+
+use crate::config::{Level, LogFormat};
+use form::{Form, line};
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use posta_mail::{Timestamp, visible::escaped};
+use posta_mail::Timestamp;
 use posta_net::clock::{Clock, SystemClock};
 use std::{
     collections::HashMap,
-    fmt::{self, Write as _},
+    env,
     hash::{BuildHasher, RandomState},
     io,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
 };
-use tracing::{
-    Event, Metadata, Subscriber, callsite,
-    field::{Field, Visit},
-    level_filters::LevelFilter,
-    span,
-};
+use tracing::{Event, Metadata, Subscriber, callsite, level_filters::LevelFilter, span};
 
 /// The most octets of lines that wait to be written.
 const PENDING: usize = 1 << 20;
@@ -58,12 +57,19 @@ const OURS: &str = "posta";
 /// The log.
 pub(crate) struct Log {
     level: AtomicUsize,
+    is_json: AtomicBool,
+    /// Whether systemd's journal reads the lines.
+    is_journal: bool,
     hasher: RandomState,
     state: Mutex<State>,
     /// Notified when there are lines to write.
     filled: Condvar,
     /// Notified when all lines are written.
     written: Condvar,
+    /// Whether the last event's words are kept.
+    keeps_last: AtomicBool,
+    /// The last event's words, while they are kept.
+    last: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -92,7 +98,7 @@ struct Tally {
 impl Log {
     /// Starts the log's thread.
     pub(crate) fn start(level: Level) -> Arc<Self> {
-        let log = Arc::new(Self::new(level));
+        let log = Arc::new(Self::new(level, leads_to_journal()));
         let writer = log.clone();
         let began = thread::Builder::new()
             .name("log".to_owned())
@@ -104,14 +110,29 @@ impl Log {
         log
     }
 
-    fn new(level: Level) -> Self {
+    fn new(level: Level, is_journal: bool) -> Self {
         Self {
             level: AtomicUsize::new(level as usize),
+            is_json: AtomicBool::new(false),
+            is_journal,
             hasher: RandomState::new(),
             state: Mutex::default(),
             filled: Condvar::new(),
             written: Condvar::new(),
+            keeps_last: AtomicBool::new(false),
+            last: Mutex::default(),
         }
+    }
+
+    /// Begins or ends to keep the words of the last event, for who tells others how the start goes on.
+    pub(crate) fn keep_last(&self, keeps: bool) {
+        self.keeps_last.store(keeps, Ordering::Relaxed);
+        *self.last.lock() = None;
+    }
+
+    /// Returns the words of the last event since they are kept.
+    pub(crate) fn last(&self) -> Option<String> {
+        self.last.lock().clone()
     }
 
     /// Changes the level.
@@ -120,10 +141,28 @@ impl Log {
         callsite::rebuild_interest_cache();
     }
 
+    /// Changes the form of the lines.
+    pub(crate) fn set_format(&self, format: LogFormat) {
+        // What was counted in the other form is told in that form.
+        self.state().sum_up(self.form(), SystemClock.now(), Duration::ZERO);
+        self.is_json.store(format == LogFormat::Json, Ordering::Relaxed);
+    }
+
+    fn format(&self) -> LogFormat {
+        match self.is_json.load(Ordering::Relaxed) {
+            true => LogFormat::Json,
+            false => LogFormat::Text,
+        }
+    }
+
+    fn form(&self) -> Form {
+        Form { format: self.format(), is_journal: self.is_journal }
+    }
+
     /// Waits until all lines are written, unless the reader takes none.
     pub(crate) fn flush(&self) {
         let mut state = self.state();
-        state.sum_up(SystemClock.now(), Duration::ZERO);
+        state.sum_up(self.form(), SystemClock.now(), Duration::ZERO);
         self.filled.notify_one();
         let is_unwritten = |state: &mut State| !state.pending.is_empty() || state.is_writing;
         self.written.wait_while_for(&mut state, is_unwritten, LAST_LINES);
@@ -140,7 +179,7 @@ impl Log {
             let mut state = self.state();
             while state.pending.is_empty() {
                 self.filled.wait_for(&mut state, COUNTED);
-                state.sum_up(SystemClock.now(), COUNTED);
+                state.sum_up(self.form(), SystemClock.now(), COUNTED);
             }
             std::mem::swap(&mut lines, &mut state.pending);
             state.is_writing = true;
@@ -148,7 +187,9 @@ impl Log {
             drop(state);
             if dropped > 0 {
                 let words = format!("{dropped} lines were left out: standard error is too slow");
-                lines.extend_from_slice(line(SystemClock.now(), "WARN", &words).as_bytes());
+                let words = form::own_words(self.format(), &words);
+                let line = line(self.form(), SystemClock.now(), "WARN", &words, None);
+                lines.extend_from_slice(line.as_bytes());
             }
             // Who closed standard error reads nothing.
             let _ = output.write_all(&lines);
@@ -168,22 +209,33 @@ impl Log {
         }
     }
 
-    fn tell(&self, metadata: &Metadata<'_>, now: Timestamp, words: &str) {
+    fn tell(&self, metadata: &Metadata<'_>, now: Timestamp, event: &Event<'_>) {
+        let form = self.form();
+        let words = &form::words(form.format, event);
         let level = metadata.level().as_str();
         let is_fault = *metadata.level() <= tracing::Level::WARN;
         let hash = if is_fault { self.hasher.hash_one(words) } else { 0 };
         let mut state = self.state();
         if is_fault {
-            state.sum_up(now, COUNTED);
+            state.sum_up(form, now, COUNTED);
             let tally = state.tallies.entry(metadata.callsite()).or_insert_with(|| Tally::new(now));
             if tally.counts(hash, level, words) {
                 return;
             }
         }
-        if state.push(&line(now, level, words)) {
+        if state.push(&line(form, now, level, words, None)) {
             self.filled.notify_one();
         }
     }
+}
+
+/// Returns whether standard error leads to systemd's journal: `JOURNAL_STREAM` names the socket (systemd.exec(5)).
+#[expect(clippy::disallowed_methods, reason = "systemd tells it so, and nobody configures it")]
+fn leads_to_journal() -> bool {
+    let Ok(named) = env::var("JOURNAL_STREAM") else { return false };
+    let Some((device, inode)) = named.split_once(':') else { return false };
+    let Ok(socket) = rustix::fs::fstat(io::stderr()) else { return false };
+    device.parse() == Ok(socket.st_dev) && inode.parse() == Ok(socket.st_ino)
 }
 
 impl State {
@@ -199,14 +251,13 @@ impl State {
     }
 
     /// Logs the counts whose time is over, and forgets them.
-    fn sum_up(&mut self, now: Timestamp, age: Duration) {
+    fn sum_up(&mut self, form: Form, now: Timestamp, age: Duration) {
         let is_over = |tally: &Tally| now.duration_since(tally.since).unsigned_abs() >= age;
         let over: Vec<_> = self.tallies.extract_if(|_, tally| is_over(tally)).collect();
         for (_, Tally { untold, last: (level, words), .. }) in over {
             if untold > 0 {
-                let seconds = COUNTED.as_secs();
-                let words = format!("{words} ({untold} times more within {seconds} s, or like it)");
-                self.push(&line(now, level, &words));
+                let more = Some((untold, COUNTED.as_secs()));
+                self.push(&line(form, now, level, &words, more));
             }
         }
     }
@@ -239,9 +290,10 @@ impl Subscriber for Log {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut words = Words::default();
-        event.record(&mut words);
-        self.tell(event.metadata(), SystemClock.now(), &words.join());
+        if self.keeps_last.load(Ordering::Relaxed) {
+            *self.last.lock() = Some(form::words(LogFormat::Text, event));
+        }
+        self.tell(event.metadata(), SystemClock.now(), event);
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -257,76 +309,15 @@ impl Subscriber for Log {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// The parts of an event: its message, its error and its details.
-#[derive(Default)]
-struct Words {
-    message: String,
-    error: String,
-    details: String,
-}
-
-impl Words {
-    fn join(self) -> String {
-        let Self { mut message, error, details } = self;
-        message.reserve(error.len() + details.len() + 2);
-        if !error.is_empty() {
-            message.push_str(": ");
-            message.push_str(&error);
-        }
-        message.push_str(&details);
-        message
-    }
-
-    fn detail(&mut self, name: &str, value: &str) {
-        let _ = write!(self.details, " {name}=");
-        let is_plain =
-            |character: char| !character.is_whitespace() && !matches!(character, '"' | '\\');
-        if !value.is_empty() && value.chars().all(is_plain) {
-            self.details.push_str(value);
-            return;
-        }
-        self.details.push('"');
-        for character in value.chars() {
-            if matches!(character, '"' | '\\') {
-                self.details.push('\\');
-            }
-            self.details.push(character);
-        }
-        self.details.push('"');
-    }
-}
-
-impl Visit for Words {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // What is marked with % in the code, and a message with its arguments, has Display's words here.
-        match field.name() {
-            "message" => self.message = format!("{value:?}"),
-            "error" => self.error = format!("{value:?}"),
-            name => self.detail(name, &format!("{value:?}")),
-        }
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "message" => value.clone_into(&mut self.message),
-            name => self.detail(name, value),
-        }
-    }
-}
-
-fn line(now: Timestamp, level: &str, words: &str) -> String {
-    format!("{now:.3} {level} {}\n", escaped(words))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Returns what the log writes of the events in `act`.
     fn told(level: Level, act: impl FnOnce(&Log)) -> String {
-        let log = Arc::new(Log::new(level));
+        let log = Arc::new(Log::new(level, false));
         tracing::subscriber::with_default(log.clone(), || act(&log));
-        log.state().sum_up(SystemClock.now(), Duration::ZERO);
+        log.state().sum_up(log.form(), SystemClock.now(), Duration::ZERO);
         let lines = String::from_utf8(log.state().pending.clone()).unwrap();
         let today = SystemClock.now().to_string();
         assert!(
@@ -361,6 +352,55 @@ mod tests {
     }
 
     #[test]
+    fn lines_for_programs_are_json() {
+        let log = Arc::new(Log::new(Level::Info, false));
+        log.set_format(LogFormat::Json);
+        tracing::subscriber::with_default(log.clone(), || {
+            let error = io::Error::other("no \"room\"\n");
+            let client = Some("192.0.2.1\u{202e}");
+            tracing::info!(count = 3, %error, is_good = true, client, none = None::<u8>, "it {}", "happened");
+            for _ in 0..3 {
+                tracing::warn!("again");
+            }
+        });
+        log.set_format(LogFormat::Text);
+        let lines = String::from_utf8(log.state().pending.clone()).unwrap();
+        let lines = lines.lines().map(|line| serde_json::from_str(line).unwrap());
+        let mut lines: Vec<serde_json::Value> = lines.collect();
+        for line in &mut lines {
+            let time = line.as_object_mut().unwrap().remove("time").unwrap();
+            assert!(time.as_str().unwrap().parse::<Timestamp>().is_ok());
+        }
+        let first = serde_json::json!({
+            "level": "info", "message": "it happened", "error": "no \"room\"\n", "count": 3,
+            "is_good": true, "client": "192.0.2.1\u{202e}",
+        });
+        assert_eq!(lines[0], first);
+        assert_eq!(lines[1], serde_json::json!({"level": "warn", "message": "again"}));
+        let again = serde_json::json!({
+            "level": "warn", "message": "again", "times-more": 2, "within": 60,
+        });
+        assert_eq!(lines[2], again);
+    }
+
+    #[test]
+    fn lines_for_the_journal_have_a_priority_and_no_second_time() {
+        let log = Arc::new(Log::new(Level::Debug, true));
+        tracing::subscriber::with_default(log.clone(), || {
+            tracing::error!("e");
+            tracing::warn!("w");
+            tracing::info!(name = "a\n<0>b", "i");
+            tracing::debug!("d");
+        });
+        let lines = String::from_utf8(log.state().pending.clone()).unwrap();
+        assert_eq!(lines, "<3>ERROR e\n<4>WARN w\n<6>INFO i name=\"a\\n<0>b\"\n<7>DEBUG d\n");
+        log.set_format(LogFormat::Json);
+        tracing::subscriber::with_default(log.clone(), || tracing::info!("i"));
+        let lines = String::from_utf8(log.state().pending.clone()).unwrap();
+        assert!(lines.lines().last().unwrap().starts_with("<6>{\"time\":\""), "{lines}");
+    }
+
+    #[test]
     fn a_fault_that_comes_again_is_counted() {
         let said = told(Level::Info, |_| {
             for time in 0..1_000 {
@@ -371,9 +411,9 @@ mod tests {
         });
         assert_eq!(said.matches("INFO an outcome\n").count(), 1_000, "each is one");
         assert_eq!(said.matches("ERROR the disk is full\n").count(), 1);
-        assert_eq!(said.matches("(999 times more within 60 s, or like it)\n").count(), 1);
+        assert_eq!(said.matches("(and 999 more like it within 60 s)\n").count(), 1);
         assert_eq!(said.matches("WARN differs").count(), 11);
-        assert!(said.contains("WARN differs time=999 (990 times more within 60 s, or like it)\n"));
+        assert!(said.contains("WARN differs time=999 (and 990 more like it within 60 s)\n"));
     }
 
     #[test]

@@ -3,22 +3,26 @@
 use crate::{
     Place,
     config::{Config, Protocol, TlsMode},
+    fault::fail,
     operator, wiring,
 };
 use anyhow::{Result, bail};
 use posta_mail::Domain;
 use posta_net::{
     public_address,
-    tls::{server::read_certificates, summary::CertificateSummary},
+    tls::{
+        server::{read_all_certificates, read_certificates},
+        summary::CertificateSummary,
+    },
     transport::Endpoint,
 };
 use posta_server::{
     admin::{
-        DomainKeyLine, DomainLine, KeyRequest, Request, Response,
+        CertificateRequest, DomainKeyLine, DomainLine, KeyRequest, LocalDomain, Request, Response,
         checkup::publish::{DkimRecord, MailService, MailSetup, ServiceKind},
     },
     send::trust::mta_sts::Policy,
-    sign::keys::KeyState,
+    sign::{certificates::IssuedLine, keys::KeyState},
 };
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
@@ -30,6 +34,8 @@ pub(crate) struct DomainMail {
     pub(crate) line: DomainLine,
     /// The server's certificate, if it can be read.
     pub(crate) certificate: Option<CertificateSummary>,
+    /// The certificates that an authority issues.
+    pub(crate) issued: Vec<IssuedLine>,
 }
 
 /// Returns what is known of a local domain.
@@ -39,46 +45,67 @@ pub(crate) struct DomainMail {
 pub(crate) async fn of(place: &Place, domain: &str) -> Result<DomainMail> {
     let config = wiring::config(place)?;
     let line = local(place, domain).await?;
-    let certificate = certificate(&config);
+    let keys = keys(place, domain).await?;
+    // What an authority issued, or did not, while [acme] was enabled matters no longer.
+    let issued = if config.acme.enabled { certificates(place).await? } else { Vec::new() };
+    made(&config, LocalDomain { line, keys, issued })
+}
+
+/// Returns what is known of a local domain from the configuration and the store.
+///
+/// # Errors
+/// Fails when the domain's name is wrong.
+pub(crate) fn made(config: &Config, domain: LocalDomain) -> Result<DomainMail> {
+    let LocalDomain { line, keys, issued } = domain;
+    let (certificate, stays) = certificate(config, &issued);
     let has_web = config.listen.iter().any(|listen| listen.protocol == Protocol::Https);
     let setup = MailSetup {
         domain: line.domain.parse()?,
         alias_of: line.stands_for.as_deref().map(str::parse).transpose()?,
         hostname: config.hostname(),
-        addresses: addresses(&config),
+        addresses: addresses(config),
         smarthost: config.relay.smarthost.as_ref().map(|server| server.host().to_owned()),
-        policy: has_web.then(|| policy(&config)),
-        keys: keys(place, domain).await?,
-        certificate_key: certificate.as_ref().map(|certificate| certificate.key_sha256),
-        services: services(&config),
+        policy: has_web.then(|| policy(config)),
+        keys: published(keys),
+        certificate_key: certificate.as_ref().filter(|_| stays).map(|it| it.key_sha256),
+        next_certificate_key: next_key(config, &issued),
+        services: services(config),
     };
-    Ok(DomainMail { setup, line, certificate })
+    Ok(DomainMail { setup, line, certificate, issued })
 }
 
 /// Returns a local domain as `posta domain list` has it.
 async fn local(place: &Place, domain: &str) -> Result<DomainLine> {
     let wanted: Domain = match domain.parse() {
         Ok(wanted) => wanted,
-        Err(error) => bail!("{domain:?} is no domain, such as example.org: {error}"),
+        Err(error) => {
+            fail!("invalid-domain", "{domain:?} is no domain, such as example.org: {error}")
+        }
     };
     let Response::Domains(lines) = operator::execute(place, Request::DomainList).await? else {
         bail!(operator::UNEXPECTED);
     };
     match lines.into_iter().find(|line| line.domain == wanted.as_str()) {
         Some(line) => Ok(line),
-        None => bail!(
+        None => fail!(
+            "no-such-domain",
             "{wanted} is no local domain: `posta domain add {wanted}` makes it one, `posta domain list` names those \
              there are"
         ),
     }
 }
 
-/// Returns the keys of a domain whose records have to be in DNS.
-async fn keys(place: &Place, domain: &str) -> Result<Vec<DkimRecord>> {
+/// Returns the keys of a domain.
+async fn keys(place: &Place, domain: &str) -> Result<Vec<DomainKeyLine>> {
     let request = Request::DomainKeys { domain: domain.to_owned(), request: KeyRequest::List };
     let Response::DomainKeys(lines) = operator::execute(place, request).await? else {
         bail!(operator::UNEXPECTED);
     };
+    Ok(lines)
+}
+
+/// Returns the keys of a domain whose records have to be in DNS.
+fn published(lines: Vec<DomainKeyLine>) -> Vec<DkimRecord> {
     let published = lines.into_iter().filter(|line| line.state != KeyState::Retired);
     let record = |line: DomainKeyLine| DkimRecord {
         is_waiting: line.state == KeyState::Waiting,
@@ -86,13 +113,46 @@ async fn keys(place: &Place, domain: &str) -> Result<Vec<DkimRecord>> {
         selector: line.selector,
         text: line.record,
     };
-    Ok(published.map(record).collect())
+    published.map(record).collect()
 }
 
-/// Returns the server's own certificate; none where it does not exist yet, or this user may not read it.
-fn certificate(config: &Config) -> Option<CertificateSummary> {
+/// Returns the server's own certificate: the one in a file that the configuration names, else the one that an authority
+/// issued, else the self-signed one. None where it does not exist yet, or this user may not read it. Also returns whether
+/// its key stays: a record in DNS of one that the authority's takes the place of would stop mail.
+fn certificate(config: &Config, issued: &[IssuedLine]) -> (Option<CertificateSummary>, bool) {
+    let waits = config.tls.certificate.is_none() && config.acme.enabled;
+    if waits {
+        let hostname = config.hostname();
+        let own = issued.iter().find(|line| line.name == hostname.as_str());
+        if let Some(issued) = own.and_then(IssuedLine::summary) {
+            return (Some(issued), true);
+        }
+    }
     let path = wiring::own_certificate(config);
-    CertificateSummary::of(&read_certificates(&path).ok()?)
+    // Without one of the files, its authority is not believed; the server says what is wrong with the file.
+    let more = read_all_certificates(&config.tls.authorities).unwrap_or_default();
+    let chain = read_certificates(&path).ok();
+    let found = chain.and_then(|chain| CertificateSummary::of(&chain, &more));
+    (found, !waits)
+}
+
+/// Returns the key that is to take the place of the one of the server's own certificate, if an authority issued that.
+fn next_key(config: &Config, issued: &[IssuedLine]) -> Option<[u8; 32]> {
+    let hostname = config.hostname();
+    let own = issued.iter().find(|line| line.name == hostname.as_str());
+    own.filter(|_| config.tls.certificate.is_none() && config.acme.enabled)?.next_key()
+}
+
+/// Returns the certificates that an authority issues.
+///
+/// # Errors
+/// Fails when neither the server nor the store can be asked.
+pub(crate) async fn certificates(place: &Place) -> Result<Vec<IssuedLine>> {
+    let request = Request::Certificates { request: CertificateRequest::List };
+    let Response::Certificates(lines) = operator::execute(place, request).await? else {
+        bail!(operator::UNEXPECTED);
+    };
+    Ok(lines)
 }
 
 fn policy(config: &Config) -> Policy {
@@ -112,7 +172,9 @@ fn services(config: &Config) -> Vec<MailService> {
             (Protocol::Submission, _) => ServiceKind::Submission,
             (Protocol::Pop3, TlsMode::Implicit) => ServiceKind::Pop3s,
             (Protocol::Pop3, _) => ServiceKind::Pop3,
-            (Protocol::Smtp | Protocol::Lmtp | Protocol::Https, _) => return None,
+            (Protocol::Smtp | Protocol::Lmtp | Protocol::Https | Protocol::Http, _) => {
+                return None;
+            }
         };
         (!address.ip().is_loopback()).then_some(MailService { kind, port: address.port() })
     });

@@ -16,6 +16,9 @@ use std::{
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 
+/// An error's code, which few people need.
+const CODE: Style = Style::new().dimmed();
+
 /// Prints a line as `println!` does, without control characters: a server's reply or a client's name must not
 /// control the operator's terminal. If the reader closes the pipe, as `head` does, the program ends.
 macro_rules! say {
@@ -75,10 +78,37 @@ pub(crate) fn chain(error: &anyhow::Error) -> String {
     })
 }
 
+/// Returns a number with what it counts: `1 message`, `2 messages`, `3 copies`.
+pub(crate) fn counted<N: fmt::Display + PartialEq + From<u8>>(number: N, one: &str) -> String {
+    if number == N::from(1) {
+        return format!("1 {one}");
+    }
+    match one.strip_suffix("py") {
+        Some(stem) => format!("{number} {stem}pies"),
+        None if one.ends_with(['s', 'x']) => format!("{number} {one}es"),
+        None => format!("{number} {one}s"),
+    }
+}
+
 /// Prints an error on standard error.
 pub(crate) fn complain(words: Arguments<'_>) {
     // If nobody hears it, the exit code still tells.
     let _ = writeln!(anstream::stderr(), "{ERROR}posta:{ERROR:#} {}", visible(words));
+}
+
+/// Prints an error with its code on standard error.
+pub(crate) fn complain_of(words: &str, code: &str) {
+    let words = visible(format_args!("{words}"));
+    // If nobody hears it, the exit code still tells.
+    let space = if words.contains('\n') { '\n' } else { ' ' };
+    let _ =
+        writeln!(anstream::stderr(), "{ERROR}posta:{ERROR:#} {words}{space}{CODE}[{code}]{CODE:#}");
+}
+
+/// Prints the code of an error whose words have been printed.
+pub(crate) fn show_code(code: &str) {
+    // If nobody hears it, the exit code still tells.
+    let _ = writeln!(anstream::stderr(), "{CODE}[{code}]{CODE:#}");
 }
 
 /// Returns text that may come from a stranger in the form in which it is shown.

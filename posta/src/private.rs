@@ -6,10 +6,11 @@
 //! was always closed nothing was exposed: files in it that others could read (an older version created such files)
 //! are closed silently.
 
-use anyhow::{Context, Result, anyhow, ensure};
+use crate::fault::{demand, fault};
+use anyhow::{Context, Result};
 use rustix::{
     fs::{Mode, OFlags},
-    process::geteuid,
+    process::{Resource, Rlimit, geteuid, getrlimit, setrlimit},
     thread::{Gid, Uid, set_thread_gid, set_thread_groups, set_thread_uid},
 };
 use std::{
@@ -22,9 +23,12 @@ use std::{
 /// The mode bits of users other than the owner.
 const OTHERS: u32 = 0o077;
 
-/// Sets a umask by which new files are for the program's user only. Returns the umask that the program was started
-/// with.
+/// Sets a umask by which new files are for the program's user only, and has the system write no dump of the memory after a
+/// crash, which would hold passwords, keys and mail. Returns the umask that the program was started with.
 pub(crate) fn close_what_is_made() -> u32 {
+    // A debugger may raise the limit again. A system that does not take it has no dumps.
+    let dump = getrlimit(Resource::Core);
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..dump });
     rustix::process::umask(Mode::from_raw_mode(OTHERS)).as_raw_mode()
 }
 
@@ -61,6 +65,11 @@ pub(crate) fn other_owner(data: &Path) -> Result<Option<Owner>> {
 }
 
 impl Owner {
+    /// Returns the numbers of the user and of the group.
+    pub(crate) const fn ids(self) -> (u32, u32) {
+        (self.uid.as_raw(), self.gid.as_raw())
+    }
+
     /// Makes this thread and those that it starts run as the owner. Changing the owner of files afterwards instead
     /// would let the owner make root write to, or give away, the target of any link in the directory.
     ///
@@ -75,6 +84,23 @@ impl Owner {
     }
 }
 
+/// Does something as the owner of a data directory, if that is another user, on a thread of its own: who a program is, is
+/// a thread's own affair, and its threads' after it.
+///
+/// # Errors
+/// Those of the work, or when the system refuses to let it be done as that user.
+pub(crate) fn as_owner<T: Send + 'static>(
+    owner: Option<Owner>,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let Some(owner) = owner else { return work() };
+    let thread = std::thread::Builder::new().name("owner".to_owned());
+    let thread = thread.spawn(move || owner.become_it().and_then(|()| work()))?;
+    thread.join().unwrap_or_else(|_| {
+        Err(fault("system-error", "the thread of the data directory's owner died"))
+    })
+}
+
 /// Creates a data directory that nobody else may enter, or checks that an existing one is private.
 ///
 /// # Errors
@@ -82,18 +108,17 @@ impl Owner {
 pub(crate) fn claim(data: &Path) -> Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
     made.map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => anyhow!(
-            "the data directory {0} cannot be made by this user: as root, `install -d -m 700 -o {1} {0}` makes \
+        io::ErrorKind::PermissionDenied => fault("permission-denied", format!("the data directory {0} cannot be made by this user: as root, `install -d -m 700 -o {1} {0}` makes \
              it for them",
             data.display(),
-            geteuid().as_raw()
-        ),
-        _ => anyhow!("the data directory {} cannot be made: {error}", data.display()),
+            geteuid().as_raw())),
+        _ => fault("data-directory", format!("the data directory {} cannot be made: {error}", data.display())),
     })?;
     let metadata = fs::metadata(data).with_context(|| format!("{}", data.display()))?;
     is_ours(data, &metadata, data)?;
-    ensure!(
+    demand!(
         metadata.mode() & OTHERS == 0,
+        "data-directory",
         "other users of this machine can look into the data directory {0} and read mail and password \
          hashes there: `chmod 700 {0}` keeps them out, then start again",
         data.display()
@@ -136,8 +161,9 @@ fn close(path: &Path, metadata: &Metadata) -> io::Result<()> {
 /// Checks the owner of a file, who can read and change it whatever its mode.
 fn is_ours(path: &Path, metadata: &Metadata, data: &Path) -> Result<()> {
     let us = geteuid().as_raw();
-    ensure!(
+    demand!(
         metadata.uid() == us,
+        "data-directory",
         "{} belongs to user {}, but this command runs as user {us}: run it as that user, or make \
          everything there this user's with `chown -R {us} {}`",
         path.display(),

@@ -1,15 +1,26 @@
-//! Makes a server from a configuration. This is the only file that names the embedded store.
+//! Makes a server from a configuration. Only this file and those in its folder name the stores; `wiring/database.rs`
+//! names the one on PostgreSQL.
+
+mod copying;
+mod database;
+mod new_store;
+
+pub(crate) use copying::{CopyTarget, Side, StoreName, differ};
+pub(crate) use database::{expect_embedded, open_configured, open_database};
+pub(crate) use new_store::NewStore;
 
 use crate::{
     Place,
     config::{
-        BareNewlines, Certificate, CheckPolicy, Config, DnsList, Filter, Listen, OAuth, Protocol,
-        Source, TlsMode, find,
+        Acme, BareNewlines, Certificate, CheckPolicy, Config, DnsList, Filter, Listen, OAuth,
+        Protocol, Source, TlsMode, find,
     },
-    data_directory, private,
+    data_directory,
+    fault::{Coded, demand},
+    private,
 };
-use anyhow::{Context, Result, ensure};
-use posta_mail::Secret;
+use anyhow::{Context, Result};
+use posta_mail::{Secret, Timestamp};
 use posta_net::{
     clock::SystemClock,
     dial::{ByName, Dialer},
@@ -34,13 +45,16 @@ use posta_server::{
         DoorSettings, ListenerKind, ListenerSettings, Pop3Settings, Settings,
         TlsMode as ServerTlsMode,
     },
-    sign::SigningSettings,
+    sign::{SigningSettings, certificates::AcmeSettings},
 };
 use posta_smtp::server::Limits as SmtpLimits;
-use posta_store::Store;
+use posta_store::{Restores, Store, TagSeparators};
 use posta_store_fjall::FjallStore;
+pub(crate) use posta_store_fjall::{Checked, Damage, Repaired};
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -79,8 +93,9 @@ pub(crate) fn config(place: &Place) -> Result<Config> {
 pub(crate) fn expect_store(data: &Path) -> Result<()> {
     let is_missing = fs::symlink_metadata(data.join(STORE))
         .is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    ensure!(
+    demand!(
         !is_missing,
+        "no-store",
         "there is no store in the data directory {} yet: `posta account add` or `posta serve` makes one. If \
          it is elsewhere, say where with --config FILE, POSTA_CONFIG or --data DIR",
         data.display()
@@ -90,7 +105,11 @@ pub(crate) fn expect_store(data: &Path) -> Result<()> {
 
 /// Opens the store in a data directory, creating it if it does not exist. The keys of its sealed passwords are in
 /// `key_file`, else in a file beside the store.
-pub(crate) fn open_store(data: &Path, key_file: Option<&Path>) -> Result<Arc<dyn Store>> {
+pub(crate) fn open_store(
+    data: &Path,
+    key_file: Option<&Path>,
+    tags: TagSeparators,
+) -> Result<Arc<dyn Store>> {
     data_directory::check(data)?;
     private::claim(data)?;
     let store = data.join(STORE);
@@ -98,7 +117,64 @@ pub(crate) fn open_store(data: &Path, key_file: Option<&Path>) -> Result<Arc<dyn
         Some(key_file) => FjallStore::open_with_keys(&store, key_file),
         None => FjallStore::open(&store),
     };
-    Ok(Arc::new(store?))
+    Ok(Arc::new(store?.with_tags(tags)))
+}
+
+/// A store that a backup's records of one account are read from, in a directory that is removed with it.
+pub(crate) struct ScratchStore(tempfile::TempDir);
+
+impl ScratchStore {
+    /// Makes the directory, and puts a copy of the key file there.
+    pub(crate) fn new(key_file: Option<Vec<u8>>) -> Result<Self> {
+        let words = "no directory for the records of the backup";
+        let directory = tempfile::tempdir().context(words)?;
+        if let Some(octets) = key_file {
+            let path = directory.path().join(STORE).with_added_extension("keys");
+            let mut file = fs::File::options();
+            let file = file.write(true).create_new(true).mode(0o600).open(path);
+            file.and_then(|mut file| file.write_all(&octets)).context(words)?;
+        }
+        Ok(Self(directory))
+    }
+
+    /// Opens the store: to fill it, and to read it.
+    pub(crate) fn open(&self) -> Result<(Arc<dyn Restores>, Arc<dyn Store>)> {
+        let store = Arc::new(FjallStore::open(&self.0.path().join(STORE))?);
+        Ok((store.clone(), store))
+    }
+}
+
+/// Checks the store in the data directory, which must be closed.
+pub(crate) fn check_store(
+    config: &Config,
+    mut told: impl FnMut(u64) + Send + 'static,
+) -> Result<Checked> {
+    expect_embedded(config)?;
+    expect_store(&config.data)?;
+    let (store, key_file) = (config.data.join(STORE), key_file(config));
+    private::as_owner(private::other_owner(&config.data)?, move || {
+        Ok(posta_store_fjall::check(&store, &key_file, &mut told)?)
+    })
+}
+
+/// Makes a new store of what is whole in the store in the data directory, which must be closed.
+pub(crate) fn repair_store(
+    config: &Config,
+    now: Timestamp,
+    mut told: impl FnMut(u64) + Send + 'static,
+) -> Result<Repaired> {
+    expect_embedded(config)?;
+    expect_store(&config.data)?;
+    let (store, key_file) = (config.data.join(STORE), key_file(config));
+    private::as_owner(private::other_owner(&config.data)?, move || {
+        Ok(posta_store_fjall::repair(&store, &key_file, now, &mut told)?)
+    })
+}
+
+/// Returns the path of the key file.
+fn key_file(config: &Config) -> PathBuf {
+    let beside = || config.data.join(STORE).with_added_extension("keys");
+    config.key_file.clone().unwrap_or_else(beside)
 }
 
 /// Returns the system's clock.
@@ -108,11 +184,8 @@ pub(crate) fn clock() -> Arc<SystemClock> {
 
 /// Returns the TLS settings for other servers.
 pub(crate) fn client_tls(authorities: &[PathBuf]) -> Result<ClientTls> {
-    let mut certificates = Vec::new();
-    for path in authorities {
-        certificates.extend(server::read_certificates(path).context("tls.authorities")?);
-    }
-    Ok(ClientTls::new(&certificates)?)
+    let read = server::read_all_certificates(authorities);
+    Ok(ClientTls::new(&read.context("tls.authorities").code("certificate")?)?)
 }
 
 /// Returns the collectors, for a command that runs without a server.
@@ -155,12 +228,17 @@ fn resolver(config: &Config) -> Result<Arc<dyn Resolver>> {
     }
 }
 
-/// Returns the outside world of a server. `umask` is the one that the program was started with: the operator
-/// chooses who may connect to the Unix sockets that the configuration names.
-pub(crate) fn world(store: Arc<dyn Store>, config: &Config, umask: u32) -> Result<World> {
+/// Returns the network of a server. `umask` is the one that the program was started with: the operator chooses who
+/// may connect to the Unix sockets that the configuration names.
+pub(crate) fn network(umask: u32) -> SystemNet {
+    SystemNet::default().with_socket_mode(0o777 & !umask)
+}
+
+/// Returns the outside world of a server.
+pub(crate) fn world(store: Arc<dyn Store>, config: &Config, net: SystemNet) -> Result<World> {
     let resolver = resolver(config)?;
     let tls = client_tls(&config.tls.authorities)?;
-    let net = Arc::new(SystemNet::default().with_socket_mode(0o777 & !umask));
+    let net = Arc::new(net);
     let net: Arc<dyn Net> = match config.dns.servers.is_empty() {
         true => net,
         false => Arc::new(ByName::new(net, resolver.clone())),
@@ -195,6 +273,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         memory: usize::try_from(limits.memory.0).unwrap_or(usize::MAX),
         normalise_newlines: config.smtp.bare_newlines == BareNewlines::Normalise,
         proxies: config.proxy.networks.iter().map(|network| network.0).collect(),
+        metrics_for: config.metrics.networks.iter().map(|network| network.0).collect(),
         forwarders: config.proxy.xclient.iter().map(|network| network.0).collect(),
         // VRFY and EXPN would help whoever harvests addresses.
         verify: false,
@@ -228,7 +307,9 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         },
         listeners,
         tls: if wants_tls { Some(certificate(config)?) } else { None },
+        acme: acme(config)?,
         control: Some(config.data.join(control::SOCKET)),
+        spool: config.spool(),
     })
 }
 
@@ -264,9 +345,10 @@ pub(crate) fn check(config: &Config) -> Result<()> {
     resolver(config)?;
     config.relay.settings().context("[relay]")?;
     config.oauth.as_ref().map(oauth).transpose()?;
+    acme(config)?;
     let files = certificate_files(config);
     if !files.is_empty() {
-        Tls::load(files).context("[tls]")?;
+        Tls::load(files).context("[tls]").code("certificate")?;
     }
     Ok(())
 }
@@ -279,7 +361,8 @@ fn warn_of_open_files(config: &Config) {
     let passwords = relay.password_files().map(|path| ("relay.password-file", path));
     let secrets = oauth.and_then(|oauth| oauth.secret_file.as_ref());
     let secrets = secrets.into_iter().map(|path| ("oauth.secret-file", path));
-    for (option, path) in keys.chain(passwords).chain(secrets) {
+    let database = config.store.password_file.iter().map(|path| ("store.password-file", path));
+    for (option, path) in keys.chain(passwords).chain(secrets).chain(database) {
         private::warn_if_open(option, path);
     }
 }
@@ -291,7 +374,7 @@ fn warn_of_open_passwords(config: &Config) {
         let ports = match protocol {
             Protocol::Pop3 => (995, 110),
             Protocol::Submission => (465, 587),
-            Protocol::Smtp | Protocol::Lmtp | Protocol::Https => continue,
+            Protocol::Smtp | Protocol::Lmtp | Protocol::Https | Protocol::Http => continue,
         };
         if is_far && *tls == TlsMode::None {
             tracing::warn!(
@@ -316,6 +399,20 @@ fn oauth(config: &OAuth) -> Result<OAuthSettings> {
     Ok(OAuthSettings { introspection: introspection.0, client, accepted })
 }
 
+/// Returns the authority that issues certificates, if the configuration wants that.
+fn acme(config: &Config) -> Result<Option<AcmeSettings>> {
+    let Acme { enabled, contact, directory } = config.acme.clone();
+    let proves = |listen: &Listen| matches!(listen.protocol, Protocol::Http | Protocol::Https);
+    demand!(
+        !enabled || config.listen.iter().any(proves),
+        "config-conflict",
+        "[acme] enabled = true: the authority connects to port 80 or 443 of each name, and nothing listens there: \
+         add a [[listen]] with protocol = \"http\" and address = \"[::]:80\""
+    );
+    let contact = contact.map(|contact| contact.0.to_string());
+    Ok(enabled.then_some(AcmeSettings { directory: directory.0, contact }))
+}
+
 fn filter(config: &Filter) -> FilterSettings {
     FilterSettings {
         kind: config.kind,
@@ -337,7 +434,7 @@ fn certificate(config: &Config) -> Result<Tls> {
             .context("a self-signed certificate cannot be made in the data directory")?;
         files.insert(0, own);
     }
-    Tls::load(files).context("[tls]")
+    Tls::load(files).context("[tls]").code("certificate")
 }
 
 /// Returns the path of the server's own certificate: the one that the configuration names, else the self-signed one,
@@ -366,6 +463,7 @@ const fn kind(protocol: Protocol) -> ListenerKind {
         Protocol::Lmtp => ListenerKind::Lmtp,
         Protocol::Pop3 => ListenerKind::Pop3,
         Protocol::Https => ListenerKind::Web,
+        Protocol::Http => ListenerKind::PlainWeb,
     }
 }
 
@@ -377,6 +475,7 @@ pub(crate) const fn protocol(kind: ListenerKind) -> Protocol {
         ListenerKind::Lmtp => Protocol::Lmtp,
         ListenerKind::Pop3 => Protocol::Pop3,
         ListenerKind::Web => Protocol::Https,
+        ListenerKind::PlainWeb => Protocol::Http,
     }
 }
 

@@ -4,7 +4,7 @@
 mod signatures;
 
 use posta_tests::{PASSWORD, Place};
-use std::process::Command;
+use std::{path::Path, process::Command, sync::Once};
 
 #[test]
 fn python_sends_and_collects() {
@@ -92,6 +92,91 @@ fn debians_filters_are_asked() {
     let script = posta_tests::script("filters.py");
     let ran = python.arg(script).arg(posta_tests::program()).output();
     check("filters.py", &ran.expect("this test needs Python 3, `python3`"));
+}
+
+/// The users and mailboxes of a Dovecot host move to this server, and back.
+#[test]
+fn a_dovecot_host_moves_in_and_out() {
+    let Some(mut python) = posta_tests::python_apart("moving.py") else { return };
+    let script = posta_tests::script("moving.py");
+    let ran = python.arg(script).arg(posta_tests::program()).output();
+    check("moving.py", &ran.expect("this test needs Python 3, `python3`"));
+}
+
+/// Writes the manual pages and completions to where the package takes them from.
+fn write_pages() {
+    static WRITTEN: Once = Once::new();
+    WRITTEN.call_once(|| {
+        let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/package/pages");
+        let ran = Command::new(env!("CARGO_BIN_EXE_posta-pages")).arg(pages).status();
+        assert!(ran.unwrap().success());
+    });
+}
+
+/// The Debian package is installed, run, upgraded, removed and purged in a fresh Debian.
+#[test]
+fn the_package_lives_in_a_fresh_debian() {
+    let Some(mut python) = posta_tests::python_apart("package.py") else { return };
+    write_pages();
+    let script = posta_tests::script("package.py");
+    let ran = python.arg(script).arg(posta_tests::program()).output();
+    check("package.py", &ran.expect("this test needs Python 3, `python3`"));
+}
+
+/// The unit runs under systemd in a Debian that was booted: set up, reloaded, restarted, with sockets of systemd's.
+#[test]
+fn the_service_runs_under_systemd() {
+    let Some(mut python) = posta_tests::python_apart("booted.py") else { return };
+    write_pages();
+    let script = posta_tests::script("booted.py");
+    let ran = python.arg(script).arg(posta_tests::program()).output();
+    check("booted.py", &ran.expect("this test needs Python 3, `python3`"));
+}
+
+/// podman builds the container's image and runs it.
+#[test]
+fn the_container_is_built_and_run() {
+    let Some(mut python) = posta_tests::python_apart("container.py") else { return };
+    let script = posta_tests::script("container.py");
+    let ran = python.arg(script).arg(posta_tests::program()).output();
+    check("container.py", &ran.expect("this test needs Python 3, `python3`"));
+}
+
+/// Pebble issues certificates by ACME: by both challenges, again, and not where a name is refused.
+#[test]
+fn an_authority_issues_certificates() {
+    let Some(mut python) = posta_tests::python_apart("acme.py") else { return };
+    let script = posta_tests::script("acme.py");
+    let ran = python.arg(script).arg(posta_tests::program()).output();
+    check("acme.py", &ran.expect("this test needs Python 3, `python3`"));
+}
+
+/// Every command of docs/first-server.md is run in a fresh Debian system.
+#[test]
+fn the_first_server_is_set_up_as_the_document_says() {
+    let Some(mut python) = posta_tests::python_apart("first_server.py") else { return };
+    let script = posta_tests::script("first_server.py");
+    let ran = python.arg(script).arg(posta_tests::program()).output();
+    check("first_server.py", &ran.expect("this test needs Python 3, `python3`"));
+}
+
+/// The captures in the documents are what the program prints today: all but times, ids, keys and figures.
+#[test]
+fn the_captures_in_the_documents_are_of_today() {
+    let Some(mut python) = posta_tests::python_apart("captures.py") else { return };
+    let script = posta_tests::script("captures.py");
+    let ran = python.arg(script).arg(posta_tests::program()).output();
+    check("captures.py", &ran.expect("this test needs Python 3, `python3`"));
+}
+
+/// docs/cluster.md is followed word by word: two nodes, PostgreSQL under Patroni, three members of etcd. Nodes and databases
+/// then fail while mail comes and goes; `cargo xtask cluster` does so for longer, and in every way.
+#[test]
+fn cluster_of_the_document_fails_and_loses_nothing() {
+    let Some(mut python) = posta_tests::python_apart("cluster.py") else { return };
+    let script = posta_tests::script("cluster.py");
+    let ran = python.arg(script).arg(posta_tests::program()).arg("short").output();
+    check("cluster.py", &ran.expect("this test needs Python 3, `python3`"));
 }
 
 /// OAUTHBEARER and XOAUTH2, with an identity server that answers for tokens.

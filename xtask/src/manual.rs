@@ -13,17 +13,24 @@ macro_rules! options {
     };
 }
 
-/// Expands the lists of words in `options.rs` into data, leaving out the types.
+/// Expands the lists of words in `words.rs` into data, leaving out the types.
 macro_rules! words {
-    ($($all:tt)*) => { vocabularies! { $($all)* } };
+    ($($all:tt)*) => {
+        use super::definition::*;
+        vocabularies! { $($all)* }
+    };
 }
 
 #[path = "../../posta/src/config/options.rs"]
 mod options;
 
+#[path = "../../posta/src/config/words.rs"]
+mod words;
+
 use definition::{Definition, Section, Vocabulary};
-use options::{REMOVED, SECTIONS, VOCABULARIES};
+use options::{REMOVED, SECTIONS};
 use std::{fmt::Write as _, fs, path::Path};
+use words::VOCABULARIES;
 
 const MANUAL: &str = "docs/configuration.md";
 
@@ -54,9 +61,10 @@ examples** of options that are not set by default.
 const CHANGES: &str = "\
 ## Changes while the server runs
 
-Certificates that change on disk are read again within ten seconds, and the whole configuration at SIGHUP (`systemctl
-reload`, where the unit has `ExecReload=/bin/kill -HUP $MAINPID`): for sessions that begin from then on, and for what is
-sent out. If anything is wrong with it, all stays as it was, and the log says what. These hold from the next start on:
+Certificates that change on disk are read again within ten seconds. `posta reload` has the server take the whole
+configuration, for sessions that begin from then on and for what is sent out, and prints what changed. If anything is
+wrong with it, all stays as it was, and the error says why. SIGHUP does the same and logs the result; `systemctl reload
+posta` runs `posta reload`. These hold from the next start on:
 ";
 
 const GONE: &str = "\
@@ -279,14 +287,16 @@ fn kind(option: &Definition) -> Result<String, String> {
         "String" if is_list => "a list of texts",
         "String" => "text",
         "Domain" => "a host name",
+        "TagSeparators" => "some of `+-_.=~#%!`",
         "DnsList" => "a list of DNS lists, by their zones",
         "PolicyHost" => "a list of host names, `*.` before one for any below it",
-        "TokenEndpoint" => "a web address",
+        "TokenEndpoint" | "HttpsAddress" | "ObjectEndpoint" => "a web address",
+        "EmailAddress" => "an e-mail address",
         "HostPort" => "a host and a port",
         "DomainRoute" => "a host and a port, or `\"mx\"`",
         "DomainPattern" => "a domain",
         "Endpoint" => "an address and a port",
-        "SenderNetwork" | "ProxyNetwork" => "a list of networks",
+        "MetricsNetwork" | "ProxyNetwork" | "SenderNetwork" => "a list of networks",
         "IpAddr" => "a list of addresses",
         "FilterAddress" => "a host and a port, or the path of a Unix socket",
         "NameServer" => "a list of addresses, each with a port if it is not 53",

@@ -5,6 +5,7 @@
 //! a [`Domain`] once, where it enters the program; an existing value is always valid.
 
 use crate::{limits, visible::is_visible};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{borrow::Borrow, fmt, net::IpAddr, str::FromStr};
 use unicode_normalization::UnicodeNormalization;
@@ -19,7 +20,7 @@ pub struct Domain(Box<str>);
 /// An address is printed in its shortest valid form: a local-part that was quoted needlessly is printed
 /// without quotes. The domain is in lower case. The local-part keeps its case, and may contain any
 /// Unicode letters (RFC 6531 §3.3).
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Address {
     text: Box<str>,

@@ -1,6 +1,7 @@
 //! Names of messages: Posta's own ids, and the unique-ids of POP3.
 
 use crate::{Timestamp, limits};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -20,8 +21,9 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// An id consists of the time in milliseconds (48 bits) and 48 random bits. Ids therefore sort by age,
 /// and contents of about the same age are stored near each other. The clock of `posta-server` makes
 /// them.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(example = "01kc7hzv8r5k2mtnq4xw")]
 pub struct MailId([u8; OCTETS]);
 
 impl MailId {

@@ -6,11 +6,12 @@
 //! mobile carriers once assigned. Paths are always written as the grammar requires.
 
 use crate::{Address, AddressError, limits};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The address to which reports about a message go: the argument of MAIL.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ReversePath {
     /// `<>`: the message is itself a report, and must never be answered (RFC 5321 §4.5.5).

@@ -6,14 +6,16 @@
 //! machine they arrive. A message that refers to no other begins a conversation.
 
 use crate::{MailId, limits};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The name of a conversation: THREADID in RFC 8474 §5.2, threadId in RFC 8621 §3. A hash of the first
 /// message id of the conversation, which never changes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(example = "0123456789abcdef")]
 pub struct ThreadId(pub u64);
 
 /// The number of octets of a field's body that are examined: the first id is at the beginning.

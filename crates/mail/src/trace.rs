@@ -37,16 +37,51 @@ impl Received<'_> {
         // Writing to a string cannot fail.
         let _ = write!(field, "Received: from {} ({})", self.hello, self.client);
         let _ = write!(field, "\r\n\tby {} (Posta) with {} id {}", self.by, self.with, self.id);
-        // RFC 6531 §3.7.3: a recipient in UTF-8 would make the whole message require SMTPUTF8, which
-        // matters if an alias forwards it elsewhere.
-        if let Some(recipient) = self.recipient.filter(|recipient| recipient.is_ascii()) {
-            let _ = write!(field, "\r\n\tfor <{recipient}>");
-        }
+        push_recipient(&mut field, self.recipient);
         if let Some((version, cipher)) = self.tls {
             let _ = write!(field, "\r\n\ttls {cipher} ({version})");
         }
         let _ = write!(field, ";\r\n\t{}\r\n", date(self.time));
         field
+    }
+}
+
+/// The data of the Received field of a message that a program of this machine handed over by `sendmail`. No protocol
+/// brought it, so no client is named, but the user is whose program it was: nobody else may have chosen its sender.
+#[derive(Debug, Clone)]
+pub struct HandedOver<'a> {
+    /// The number of the user.
+    pub uid: u32,
+    /// The name of the receiving server.
+    pub by: &'a Domain,
+    /// The message's id.
+    pub id: MailId,
+    /// The recipient, if there is exactly one.
+    pub recipient: Option<&'a Address>,
+    /// The time of acceptance.
+    pub time: Timestamp,
+}
+
+impl HandedOver<'_> {
+    /// Returns the field, folded, with its CRLF.
+    #[must_use]
+    pub fn field(&self) -> String {
+        let Self { uid, by, id, .. } = self;
+        let mut field = format!("Received: by {by} (Posta, from user {uid}) id {id}");
+        push_recipient(&mut field, self.recipient);
+        // Writing to a string cannot fail.
+        let _ = write!(field, ";\r\n\t{}\r\n", date(self.time));
+        field
+    }
+}
+
+/// Appends the clause that names the recipient, if there is one.
+fn push_recipient(field: &mut String, recipient: Option<&Address>) {
+    // RFC 6531 §3.7.3: a recipient in UTF-8 would make the whole message require SMTPUTF8, which matters if an alias
+    // forwards it elsewhere.
+    if let Some(recipient) = recipient.filter(|recipient| recipient.is_ascii()) {
+        // Writing to a string cannot fail.
+        let _ = write!(field, "\r\n\tfor <{recipient}>");
     }
 }
 
@@ -125,6 +160,19 @@ mod tests {
             received.field(),
             "Received: from pc_client ([192.0.2.1])\r\n\
              \tby webmail.home (Posta) with SMTP id 00000000000000000000\r\n\
+             \tfor <destinatar@webmail.home>;\r\n\
+             \tThu, 1 Jan 1970 00:00:00 +0000\r\n"
+        );
+        let handed = HandedOver {
+            uid: 1_000,
+            by: &by,
+            id: received.id,
+            recipient: received.recipient,
+            time: received.time,
+        };
+        assert_eq!(
+            handed.field(),
+            "Received: by webmail.home (Posta, from user 1000) id 00000000000000000000\r\n\
              \tfor <destinatar@webmail.home>;\r\n\
              \tThu, 1 Jan 1970 00:00:00 +0000\r\n"
         );

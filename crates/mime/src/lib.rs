@@ -6,11 +6,14 @@
 //! randomness. No message is ever held whole, but for one that may carry a report, up to a limit
 //! ([`received`]); and the caller supplies the time, id and boundary of a report.
 
+pub mod certificate_notice;
 pub mod convert;
 pub mod dmarc_report;
 pub mod dsn;
 mod encode;
 pub mod header;
+pub mod local;
+pub mod note;
 pub mod originators;
 pub mod received;
 mod report;

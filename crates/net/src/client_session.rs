@@ -22,6 +22,7 @@ pub struct ClientSession {
     /// Whether TLS has proved the server's identity.
     is_verified: bool,
     mechanism: Option<Mechanism>,
+    is_password_shown: bool,
     is_impostor: bool,
 }
 
@@ -73,6 +74,7 @@ impl ClientSession {
         clock: &dyn Clock,
     ) -> Option<Opening> {
         self.mechanism = None;
+        self.is_password_shown = false;
         let has = |name: &str| offered.iter().any(|offered| offered == name);
         let exporter = self.exporter.as_deref().filter(|_| has("SCRAM-SHA-256-PLUS"));
         if exporter.is_some() || has("SCRAM-SHA-256") {
@@ -88,6 +90,7 @@ impl ClientSession {
         if has("PLAIN") {
             let message = [b"\0", user.as_bytes(), b"\0", password.expose()].concat();
             self.mechanism = Some(Mechanism::Lines(vec![message.clone()]));
+            self.is_password_shown = true;
             return Some(Opening { mechanism: "PLAIN".to_owned(), initial: Some(message) });
         }
         if has("LOGIN") {
@@ -100,12 +103,22 @@ impl ClientSession {
 
     /// Returns the response to a server's challenge; none to cancel the exchange.
     pub fn respond(&mut self, challenge: &[u8]) -> Option<Vec<u8>> {
-        let response = match self.mechanism.as_mut()? {
-            Mechanism::Scram(proof) => proof.respond(challenge),
-            Mechanism::Lines(lines) => lines.pop(),
+        let (response, is_last) = match self.mechanism.as_mut()? {
+            Mechanism::Scram(proof) => (proof.respond(challenge), true),
+            Mechanism::Lines(lines) => {
+                let line = lines.pop();
+                (line, lines.is_empty())
+            }
         };
+        self.is_password_shown |= is_last && response.is_some();
         self.is_impostor = response.is_none();
         response
+    }
+
+    /// Returns whether the server has all that it needs to check the password by the mechanism that was begun last.
+    #[must_use]
+    pub const fn is_password_shown(&self) -> bool {
+        self.is_password_shown
     }
 
     /// Returns whether an exchange was cancelled because the server failed to prove that it knows the

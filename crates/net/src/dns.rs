@@ -5,6 +5,7 @@
 //! it in tests and simulations, and [`NoDns`] on machines without DNS. The absence of records is an
 //! answer, not an error.
 
+mod cache;
 mod client;
 mod fixed_zone;
 pub mod lists;

@@ -13,7 +13,7 @@ use crate::{
 };
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
-    Request, StatusCode,
+    HeaderMap, Request, StatusCode,
     body::{Body, Bytes},
     client::conn::http1,
     header::CONTENT_TYPE,
@@ -31,6 +31,8 @@ pub struct HttpResponse {
     pub status: StatusCode,
     /// The media type, in lower case and without parameters; empty if the server names none.
     pub media_type: String,
+    /// The header fields.
+    pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
 }
@@ -55,8 +57,9 @@ where
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let media_type = content_type.and_then(|kind| kind.split(';').next()).unwrap_or_default();
         let media_type = media_type.trim().to_ascii_lowercase();
+        let headers = response.headers().clone();
         let body = Limited::new(response.into_body(), most).collect().await.map_err(text)?;
-        Ok(HttpResponse { status, media_type, body: body.to_bytes() })
+        Ok(HttpResponse { status, media_type, headers, body: body.to_bytes() })
     }
     .await;
     connection.abort();

@@ -7,12 +7,13 @@
 //! On the way out, [`dns`] finds a host, [`dial`] opens a connection (and keeps hosts named by strangers
 //! out of the internal network), [`tls::client`] secures the connection and verifies the other side, by
 //! authorities or by DANE, and [`client_session`] logs in. On the way in, [`tls::server`] holds the
-//! server's certificates, [`proxy`] reads a load balancer's statement of the client's address, and
+//! server's certificates, which [`acme`] can obtain, [`proxy`] reads a load balancer's statement of the client's address, and
 //! [`client_network`] defines what counts as one client.
 //!
 //! This crate knows nothing of mail: no store, no accounts, no protocol text. The server's floors and
 //! the program call it.
 
+pub mod acme;
 pub mod client_network;
 pub mod client_session;
 pub mod clock;

@@ -34,13 +34,30 @@ impl Verifier {
     pub fn new(password: &[u8], clock: &dyn Clock) -> Self {
         let mut salt = [0; SALT];
         clock.random(&mut salt);
+        Self::salted(password, salt.to_vec(), ROUNDS)
+    }
+
+    /// Returns the verifier of another password of the same account, with the same salt: the server names the salt
+    /// before it knows which of the passwords the client has.
+    #[must_use]
+    pub fn of_other_password(&self, password: &[u8]) -> Self {
+        Self::salted(password, self.salt.clone(), self.rounds)
+    }
+
+    fn salted(password: &[u8], salt: Vec<u8>, rounds: u32) -> Self {
         let mut salted = [0; HASH];
-        let rounds = NonZeroU32::new(ROUNDS).unwrap_or(NonZeroU32::MIN);
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, &salt, password, &mut salted);
+        let times = NonZeroU32::new(rounds).unwrap_or(NonZeroU32::MIN);
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, times, &salt, password, &mut salted);
         let client_key = sign(&salted, b"Client Key");
         let stored_key = digest::digest(&digest::SHA256, &client_key).as_ref().to_vec();
         let server_key = sign(&salted, b"Server Key");
-        Self { rounds: ROUNDS, salt: salt.to_vec(), stored_key, server_key }
+        Self { rounds, salt, stored_key, server_key }
+    }
+
+    /// Returns whether a client can prove that it has either password in answer to one challenge.
+    #[must_use]
+    pub fn has_salt_of(&self, other: &Self) -> bool {
+        (self.rounds, &self.salt) == (other.rounds, &other.salt)
     }
 
     /// Returns a verifier for an account that does not exist. It cannot be told apart from a real one,
@@ -56,6 +73,17 @@ impl Verifier {
     pub fn without_keys(&self) -> Self {
         let (stored_key, server_key) = (vec![0; HASH], vec![0; HASH]);
         Self { rounds: self.rounds, salt: self.salt.clone(), stored_key, server_key }
+    }
+}
+
+impl Verifier {
+    /// Returns whether a proof shows that the client has the password (RFC 5802 §3).
+    fn fits(&self, proof: &[u8], signed: &[u8]) -> bool {
+        let mut client_key = proof.to_vec();
+        let signature = sign(&self.stored_key, signed);
+        client_key.iter_mut().zip(signature).for_each(|(key, octet)| *key ^= octet);
+        let stored = digest::digest(&digest::SHA256, &client_key);
+        constant_time::verify_slices_are_equal(stored.as_ref(), &self.stored_key).is_ok()
     }
 }
 
@@ -131,7 +159,8 @@ pub struct ClientFirst {
 /// The server's side of an exchange after its first message.
 #[derive(Debug)]
 pub struct ScramExchange {
-    verifier: Verifier,
+    /// The verifiers of the account's passwords, all with the same salt. At least one.
+    verifiers: Vec<Verifier>,
     binding: Vec<u8>,
     nonce: String,
     /// The text that both sides sign, except for the client's last message.
@@ -184,15 +213,23 @@ impl ClientFirst {
         let (salt, rounds) = (BASE64.encode(&verifier.salt), verifier.rounds);
         let first = format!("r={nonce},s={salt},i={rounds}");
         let signed = format!("{},{first}", self.bare);
-        (first.into_bytes(), ScramExchange { verifier, binding: self.binding, nonce, signed })
+        let verifiers = vec![verifier];
+        (first.into_bytes(), ScramExchange { verifiers, binding: self.binding, nonce, signed })
     }
 }
 
 impl ScramExchange {
-    /// Checks the client's last message. If its proof is good, returns the server's last message, which proves
-    /// to the client that the server knows the account.
+    /// Adds the verifiers of further passwords, as far as their salt is that of the first.
     #[must_use]
-    pub fn verify(&self, message: &[u8]) -> Option<Vec<u8>> {
+    pub fn with_others(mut self, others: impl IntoIterator<Item = Verifier>) -> Self {
+        self.verifiers.extend(others);
+        self
+    }
+
+    /// Checks the client's last message. If its proof is good, returns the position of the verifier that it fits, and
+    /// the server's last message, which proves to the client that the server knows the account.
+    #[must_use]
+    pub fn verify(&self, message: &[u8]) -> Option<(usize, Vec<u8>)> {
         let text = str::from_utf8(message).ok()?;
         let (without_proof, proof) = text.rsplit_once(",p=")?;
         let mut fields = without_proof.split(',');
@@ -202,13 +239,11 @@ impl ScramExchange {
             return None;
         }
         let signed = format!("{},{without_proof}", self.signed);
-        let signature = sign(&self.verifier.stored_key, signed.as_bytes());
-        let mut client_key = BASE64.decode(proof).ok().filter(|proof| proof.len() == HASH)?;
-        client_key.iter_mut().zip(signature).for_each(|(key, octet)| *key ^= octet);
-        let stored = digest::digest(&digest::SHA256, &client_key);
-        constant_time::verify_slices_are_equal(stored.as_ref(), &self.verifier.stored_key).ok()?;
-        let ours = BASE64.encode(sign(&self.verifier.server_key, signed.as_bytes()));
-        Some(format!("v={ours}").into_bytes())
+        let proof = BASE64.decode(proof).ok().filter(|proof| proof.len() == HASH)?;
+        let fits = |verifier: &Verifier| verifier.fits(&proof, signed.as_bytes());
+        let position = self.verifiers.iter().position(fits)?;
+        let ours = BASE64.encode(sign(&self.verifiers[position].server_key, signed.as_bytes()));
+        Some((position, format!("v={ours}").into_bytes()))
     }
 }
 
@@ -322,12 +357,13 @@ mod tests {
             signed: format!(
                 "n=user,r=rOprNGfwEbeRWgbNEkqO,r={nonce},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
             ),
-            verifier,
+            verifiers: vec![verifier],
             binding: b"n,,".to_vec(),
             nonce: nonce.to_owned(),
         };
         let last = format!("c=biws,r={nonce},p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
-        let ours = challenge.verify(last.as_bytes()).unwrap();
+        let (position, ours) = challenge.verify(last.as_bytes()).unwrap();
+        assert_eq!(position, 0);
         assert_eq!(ours, b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
         for wrong in [
             last.replace("dHzb", "dHzc"),
@@ -356,7 +392,7 @@ mod tests {
             let last = proof.respond(&challenge).unwrap();
             let signature = exchange.verify(&last);
             assert_eq!(signature.is_some(), good);
-            if let Some(signature) = signature {
+            if let Some((_, signature)) = signature {
                 assert_eq!(proof.respond(b"v=AAAA"), None, "a server that knows nothing");
                 assert_eq!(proof.respond(&signature), Some(Vec::new()));
             }
@@ -364,6 +400,32 @@ mod tests {
         let (_, mut proof) = ScramClient::new("a", Secret::new(b"x"), None, &clock);
         for challenge in ["r=other,s=AAAA,i=4096", "", "r=,s=,i=0", "v=AAAA"] {
             assert_eq!(proof.respond(challenge.as_bytes()), None, "{challenge}");
+        }
+    }
+
+    /// A challenge names one salt, so the passwords of an account share it.
+    #[test]
+    fn one_of_several_passwords_is_proved() {
+        use crate::clock::SimulatedClock;
+        let clock = SimulatedClock::new(posta_mail::Timestamp::UNIX_EPOCH, 1);
+        let own = Verifier::new(b"pencil", &clock);
+        let others = [own.of_other_password(b"phone"), own.of_other_password(b"laptop")];
+        assert!(others.iter().all(|other| other.has_salt_of(&own)));
+        assert!(!Verifier::new(b"phone", &clock).has_salt_of(&own));
+        for (password, position) in
+            [("pencil", Some(0)), ("phone", Some(1)), ("laptop", Some(2)), ("pen", None)]
+        {
+            let secret = Secret::new(password.as_bytes());
+            let (first, mut proof) = ScramClient::new("ana", secret, None, &clock);
+            let none = ChannelBindings::default();
+            let first = ClientFirst::parse(&first, false, &none, false).unwrap();
+            let (challenge, exchange) = first.challenge(own.clone(), &clock);
+            let exchange = exchange.with_others(others.clone());
+            let verified = exchange.verify(&proof.respond(&challenge).unwrap());
+            assert_eq!(verified.as_ref().map(|(position, _)| *position), position);
+            if let Some((_, signature)) = verified {
+                assert_eq!(proof.respond(&signature), Some(Vec::new()));
+            }
         }
     }
 

@@ -1,14 +1,22 @@
 //! The operating system's network: TCP and Unix sockets.
+//!
+//! A listener can be open before the server asks for it: one that systemd handed over, or one that root opened before
+//! it became the server's user. `bind` then takes that one.
 
 use crate::{
     dial::happy_eyeballs,
     transport::{Accepted, Endpoint, Listener, Net, PendingIo, Stream},
 };
+use parking_lot::Mutex;
 use posta_mail::ClientAddress;
 use std::{
+    collections::HashMap,
     fs, io,
     net::{IpAddr, SocketAddr},
-    os::unix::fs::{FileTypeExt, PermissionsExt},
+    os::unix::{
+        fs::{FileTypeExt, PermissionsExt},
+        net::UnixListener as StdUnixListener,
+    },
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -16,23 +24,70 @@ use std::{
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream, lookup_host};
 
 /// The operating system's network.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Default, Clone)]
 pub struct SystemNet {
     socket_mode: Option<u32>,
+    /// Listeners that are open and that nobody has asked for.
+    open: Arc<Mutex<HashMap<Endpoint, Box<dyn Listener>>>>,
 }
 
 impl SystemNet {
     /// Sets the mode of the Unix sockets that listeners open, which decides who may connect. By default,
     /// the umask of the process decides.
     #[must_use]
-    pub const fn with_socket_mode(self, mode: u32) -> Self {
-        Self { socket_mode: Some(mode) }
+    pub fn with_socket_mode(self, mode: u32) -> Self {
+        Self { socket_mode: Some(mode), ..self }
+    }
+
+    /// Opens a listener, and keeps it until `bind` asks for this endpoint.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub async fn open(&self, endpoint: &Endpoint) -> io::Result<()> {
+        let listener = self.bind(endpoint).await?;
+        self.open.lock().insert(endpoint.clone(), listener);
+        Ok(())
+    }
+
+    /// Takes over a TCP socket that another process opened, and keeps it until `bind` asks for its address.
+    ///
+    /// # Errors
+    /// When the socket cannot be used.
+    pub fn adopt_tcp(&self, listener: std::net::TcpListener) -> io::Result<Endpoint> {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        // Accepted connections inherit this option; see `listen`.
+        rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let endpoint = Endpoint::Tcp(address);
+        self.open.lock().insert(endpoint.clone(), Box::new(TcpEndpoint { address, listener }));
+        Ok(endpoint)
+    }
+
+    /// Takes over a Unix socket that another process opened, and keeps it until `bind` asks for its path. The socket's
+    /// file is that process's: it keeps its mode, and stays when the server ends.
+    ///
+    /// # Errors
+    /// When the socket cannot be used or has no path.
+    pub fn adopt_unix(&self, listener: StdUnixListener) -> io::Result<Endpoint> {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let path = address.as_pathname().ok_or(io::ErrorKind::AddrNotAvailable)?.to_owned();
+        let listener = UnixListener::from_std(listener)?;
+        let endpoint = Endpoint::Unix(path.clone());
+        let listener = Box::new(UnixEndpoint { path, listener, is_ours: false });
+        self.open.lock().insert(endpoint.clone(), listener);
+        Ok(endpoint)
     }
 }
 
 impl Net for SystemNet {
     fn bind<'a>(&'a self, endpoint: &'a Endpoint) -> PendingIo<'a, Box<dyn Listener>> {
         Box::pin(async move {
+            let open = self.open.lock().remove(endpoint);
+            if let Some(listener) = open {
+                return Ok(listener);
+            }
             let listener: Box<dyn Listener> = match endpoint {
                 Endpoint::Tcp(address) => {
                     let listener = listen(*address)?;
@@ -44,7 +99,7 @@ impl Net for SystemNet {
                     if let Some(mode) = self.socket_mode {
                         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
                     }
-                    Box::new(UnixEndpoint { path: path.clone(), listener })
+                    Box::new(UnixEndpoint { path: path.clone(), listener, is_ours: true })
                 }
             };
             Ok(listener)
@@ -64,7 +119,7 @@ impl Net for SystemNet {
             let port = found.first().map_or(0, SocketAddr::port);
             let addresses = found.iter().map(SocketAddr::ip).collect();
             let mut addresses = happy_eyeballs::ordered(addresses, port);
-            let net: Arc<dyn Net> = Arc::new(*self);
+            let net: Arc<dyn Net> = Arc::new(self.clone());
             let won = happy_eyeballs::connect(&mut addresses, &net, &[], PATIENCE).await;
             won.map(|(stream, _)| stream)
         })
@@ -140,6 +195,8 @@ impl Listener for TcpEndpoint {
 struct UnixEndpoint {
     path: PathBuf,
     listener: UnixListener,
+    /// Whether this program made the socket's file, and removes it.
+    is_ours: bool,
 }
 
 impl Listener for UnixEndpoint {
@@ -157,6 +214,8 @@ impl Listener for UnixEndpoint {
 
 impl Drop for UnixEndpoint {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if self.is_ours {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }

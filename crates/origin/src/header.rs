@@ -144,11 +144,16 @@ impl HeaderReader {
         if self.section.fields.len() > FIELDS || self.line > HEADER_SECTION {
             return None;
         }
-        let end = memchr::memmem::find(&self.section.octets[self.searched..], b"\r\n");
-        let end = end.map(|at| self.searched + at + b"\r\n".len());
-        // A CR at the end may be the first half of a CRLF.
-        self.searched = end.unwrap_or(self.section.octets.len().saturating_sub(1).max(self.line));
-        end
+        let octets = &self.section.octets;
+        while let Some(at) = memchr::memchr(b'\n', &octets[self.searched..]) {
+            let end = self.searched + at;
+            self.searched = end + 1;
+            if octets[self.line..end].ends_with(b"\r") {
+                return Some(self.searched);
+            }
+        }
+        self.searched = octets.len();
+        None
     }
 
     /// Takes the line that ends at `end`. Returns the beginning of the body if the header section ends

@@ -11,7 +11,7 @@ pub use reading::{PROPERTIES, RESULTS, ReportedResult, read_results};
 pub use removal::{HELD_FIELD, ResultsRemover};
 
 use posta_mail::{Domain, visible};
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 /// The maximal number of columns of a line, unless a single value is longer (RFC 5322 §2.1.1).
 const COLUMNS: usize = 78;
@@ -35,7 +35,8 @@ impl AuthenticationResults {
     /// Begins the field of a host.
     #[must_use]
     pub fn new(authserv_id: &str) -> Self {
-        let text = format!("Authentication-Results: {}", value(authserv_id));
+        let mut text = String::with_capacity(512);
+        text.extend(["Authentication-Results: ", &value(authserv_id)]);
         let column = text.len();
         Self { text, column, is_empty: true }
     }
@@ -43,33 +44,34 @@ impl AuthenticationResults {
     /// Adds the result of a method, such as `spf` and `pass`. Both are keywords of RFC 8601 §2.7.
     pub fn result(&mut self, method: &str, result: &str) -> &mut Self {
         self.is_empty = false;
-        let result = format!("{method}={result}");
         self.text.push_str(";\r\n\t");
-        self.text.push_str(&result);
-        self.column = 8 + result.len();
+        let start = self.text.len();
+        self.text.extend([method, "=", result]);
+        self.column = 8 + self.text.len() - start;
         self
     }
 
     /// Adds the reason for the last result, in words.
     pub fn reason(&mut self, reason: &str) -> &mut Self {
-        self.push(&format!("reason={}", quoted(reason)))
+        self.push("reason", &quoted(reason))
     }
 
     /// Adds a property of the last result, such as `smtp.mailfrom` and an address.
     pub fn property(&mut self, name: &str, text: &str) -> &mut Self {
-        self.push(&format!("{name}={}", value(text)))
+        self.push(name, &value(text))
     }
 
-    fn push(&mut self, piece: &str) -> &mut Self {
-        if self.column + 1 + piece.len() > COLUMNS {
+    fn push(&mut self, name: &str, value: &str) -> &mut Self {
+        let octets = name.len() + "=".len() + value.len();
+        if self.column + 1 + octets > COLUMNS {
             self.text.push_str("\r\n\t");
             self.column = 8;
         } else {
             self.text.push(' ');
             self.column += 1;
         }
-        self.text.push_str(piece);
-        self.column += piece.len();
+        self.text.extend([name, "=", value]);
+        self.column += octets;
         self
     }
 
@@ -86,7 +88,7 @@ impl AuthenticationResults {
 
 /// Returns a value as written in the field: a token or an address as it is, anything else in quotes (RFC
 /// 8601 §2.2).
-fn value(text: &str) -> String {
+fn value(text: &str) -> Cow<'_, str> {
     let is_plain = |text: &str| !text.is_empty() && text.chars().all(is_token);
     let is_address = || {
         text.rsplit_once('@').is_some_and(|(local_part, domain)| {
@@ -94,14 +96,18 @@ fn value(text: &str) -> String {
         })
     };
     if text.len() <= VALUE && (is_plain(text) || is_address()) {
-        return text.to_owned();
+        return text.into();
     }
-    quoted(text)
+    quoted(text).into()
 }
 
 /// Returns whether a token may contain a character (RFC 2045 §5.1).
 fn is_token(character: char) -> bool {
-    character.is_ascii_graphic() && !"()<>@,;:\\\"/[]?=".contains(character)
+    let is_special = matches!(
+        character,
+        '(' | ')' | '<' | '>' | '@' | ',' | ';' | ':' | '\\' | '"' | '/' | '[' | ']' | '?' | '='
+    );
+    character.is_ascii_graphic() && !is_special
 }
 
 fn quoted(text: &str) -> String {

@@ -441,6 +441,7 @@ impl Engine for Client {
                 self.send_auth(left, opening, output)
             }
             Answered::Login(_, LoginChoice::User) => self.send_user(output),
+            Answered::Login(_, LoginChoice::GiveUp) => self.send(Pop3Request::Quit, output),
             Answered::Response(left, response) => {
                 let line = response.as_deref().map_or("*".to_owned(), sasl::challenge);
                 let _ = write!(output, "{line}\r\n");

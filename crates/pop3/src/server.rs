@@ -404,8 +404,7 @@ impl<M: Maildrop> Engine for Server<M> {
                         let _ = write!(output, "+OK {}, {removed}\r\n", words.bye);
                     }
                     // RFC 1939 §6: the server must not remove any when it says this.
-                    Err(NotRemoved::All) => coded("SYS/TEMP", self.words().nothing_removed, output),
-                    Err(NotRemoved::Some) => coded("SYS/TEMP", self.words().some_removed, output),
+                    Err(NotRemoved) => coded("SYS/TEMP", self.words().nothing_removed, output),
                 }
                 self.state = State::Closing;
             }

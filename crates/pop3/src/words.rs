@@ -58,6 +58,7 @@ pub(crate) struct Words {
     pub(crate) unavailable: &'static str,
     pub(crate) locked: &'static str,
     pub(crate) disabled: &'static str,
+    pub(crate) send_only: &'static str,
     pub(crate) too_many: &'static str,
     pub(crate) too_soon: &'static str,
     pub(crate) ended: &'static str,
@@ -65,7 +66,6 @@ pub(crate) struct Words {
     pub(crate) unreadable: &'static str,
     pub(crate) damaged: &'static str,
     pub(crate) nothing_removed: &'static str,
-    pub(crate) some_removed: &'static str,
     pub(crate) crowded: &'static str,
     pub(crate) stopping: &'static str,
 }
@@ -112,6 +112,7 @@ const ENGLISH: Words = Words {
     unavailable: "the maildrop cannot be opened now",
     locked: "too many failed logins, try again later",
     disabled: "the account is disabled: ask the postmaster of this server",
+    send_only: "this account only sends mail: it has no maildrop",
     too_many: "this account has too many sessions, try again later",
     too_soon: "seconds must pass between two logins",
     ended: "the account or its password has changed: log in again",
@@ -119,7 +120,6 @@ const ENGLISH: Words = Words {
     unreadable: "the message cannot be read now",
     damaged: "this message is damaged and cannot be read: ask the postmaster for a backup, or remove it with DELE",
     nothing_removed: "nothing was removed, try again later",
-    some_removed: "not all messages could be removed, try again later",
     crowded: "too many sessions from you, try again later",
     stopping: "stopping, try again soon",
 };
@@ -166,6 +166,7 @@ const ROMANIAN: Words = Words {
     unavailable: "cutia poștală nu poate fi deschisă acum",
     locked: "prea multe autentificări greșite, încercați mai târziu",
     disabled: "contul este dezactivat: întrebați administratorul serverului",
+    send_only: "acest cont doar trimite mesaje: nu are cutie poștală",
     too_many: "acest cont are prea multe sesiuni, încercați mai târziu",
     too_soon: "secunde trebuie să treacă între două autentificări",
     ended: "contul sau parola s-a schimbat: autentificați-vă din nou",
@@ -173,7 +174,6 @@ const ROMANIAN: Words = Words {
     unreadable: "mesajul nu poate fi citit acum",
     damaged: "mesajul este deteriorat și nu poate fi citit: cereți-i administratorului o copie de rezervă sau ștergeți-l cu DELE",
     nothing_removed: "nu s-a șters nimic, încercați mai târziu",
-    some_removed: "nu s-au șters toate mesajele, încercați mai târziu",
     crowded: "prea multe sesiuni de la dumneavoastră, încercați mai târziu",
     stopping: "serverul se oprește, încercați curând",
 };

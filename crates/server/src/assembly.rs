@@ -5,14 +5,17 @@ mod housekeeping;
 pub(crate) mod services;
 
 use crate::{
-    admin::{Admin, OwnMaildrops, control},
+    admin::{Program, control},
     assembly::services::Services,
     collect::{CollectContext, Collectors},
     directory,
     limits::adjustable::Adjustable,
     listen::{self, Service},
-    receive::door,
-    settings::{ListenerKind, Settings},
+    receive::{
+        door,
+        spool::{Intake, PickUp},
+    },
+    settings::{ListenerKind, ListenerSettings, Settings},
 };
 use posta_mail::Domain;
 use posta_net::{
@@ -20,10 +23,10 @@ use posta_net::{
     dns::Resolver,
     socket_words,
     tls::client::ClientTls,
-    transport::{Endpoint, Net},
+    transport::{Endpoint, Listener, Net},
 };
 use posta_store::{Store, StoreError};
-use std::{io, sync::Arc, time::Duration};
+use std::{io, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -80,11 +83,16 @@ impl World {
     }
 }
 
+/// A server that is starting.
+pub type Starting = Pin<Box<dyn Future<Output = Result<MailServer, StartError>> + Send>>;
+
 /// A running server.
 pub struct MailServer {
     listening: Vec<(ListenerKind, Endpoint)>,
     /// The current service of each listener, given to new sessions.
     serving: Vec<Arc<Adjustable<Service>>>,
+    /// What takes messages from the spool, under the current settings.
+    intake: Arc<Adjustable<Intake>>,
     services: Services,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -96,42 +104,71 @@ impl MailServer {
     ///
     /// # Errors
     /// When a socket cannot be bound, or a listener offers TLS and there is no certificate.
-    pub async fn start(settings: Settings, world: World) -> Result<Self, StartError> {
+    #[must_use]
+    pub fn start(settings: Settings, world: World) -> Starting {
+        Self::start_in(None, settings, world)
+    }
+
+    /// The same within a program, which can be asked about the configuration.
+    ///
+    /// # Errors
+    /// As [`MailServer::start`].
+    #[must_use]
+    pub fn start_in(
+        program: Option<Arc<dyn Program>>,
+        settings: Settings,
+        world: World,
+    ) -> Starting {
+        // In a box, so that the compiler makes the server's code in this crate, and not again in each that starts one.
+        Box::pin(Self::bind_and_serve(program, settings, world))
+    }
+
+    async fn bind_and_serve(
+        program: Option<Arc<dyn Program>>,
+        settings: Settings,
+        world: World,
+    ) -> Result<Self, StartError> {
         let (stop, stopping) = watch::channel(false);
         let (alive, sessions) = mpsc::channel(1);
-        let services = Box::pin(Services::new(settings, world, stopping.clone())).await?;
+        let mut services = Box::pin(Services::new(settings, world, stopping.clone())).await?;
         let mut tasks = JoinSet::new();
-        let (mut listening, mut serving) = (Vec::new(), Vec::new());
-        for listener in &services.settings.listeners {
+        let certificates = services.certificates();
+        if let Some(certificates) = &certificates {
+            // Before the first client comes.
+            certificates.install().await?;
+        }
+        let bound = bind(&services.settings.listeners, &*services.world.net).await?;
+        services.join().await?;
+        let listeners = services.settings.listeners.iter().zip(&bound);
+        let listening: Vec<_> =
+            listeners.map(|(listener, bound)| (listener.kind, bound.endpoint())).collect();
+        let admin = services
+            .operator(&listening)
+            .with_certificates(certificates.clone())
+            .with_program(program);
+        services.admin = Some(admin.clone());
+        services.listening.clone_from(&listening);
+        let mut serving = Vec::new();
+        for (listener, bound) in services.settings.listeners.iter().zip(bound) {
             let service = Arc::new(Adjustable::new(services.service(listener)?));
-            let bound = services.world.net.bind(&listener.endpoint).await;
-            let bound = bound.map_err(|cause| bind_error(&listener.endpoint, cause))?;
-            listening.push((listener.kind, bound.endpoint()));
             serving.push(service.clone());
             tasks.spawn(listen::listen(bound, service, stopping.clone(), alive.clone()));
         }
         if let Some(path) = services.settings.control.clone() {
-            let World { store, clock, .. } = services.world.clone();
-            let is_pop3 = |(kind, _): &&(ListenerKind, Endpoint)| *kind == ListenerKind::Pop3;
-            let sockets = listening.iter().filter(is_pop3).map(|(_, socket)| socket.clone());
-            let own_maildrops = OwnMaildrops {
-                hostname: Some(services.settings.hostname.clone()),
-                sockets: sockets.collect(),
-            };
-            let admin = Admin::new(store, clock, services.collectors.clone())
-                .with_own_maildrops(own_maildrops)
-                .with_authenticator(&services.authenticator)
-                .with_queue_lifetime(services.settings.relay.longest_lifetime());
             let socket = control::bind(&path);
             let socket =
                 socket.map_err(|cause| bind_error(&Endpoint::Unix(path.clone()), cause))?;
-            tasks.spawn(control::serve(socket, path, admin, stopping.clone()));
+            tasks.spawn(control::serve(socket, path, admin, services.health()));
         }
         if let Some(tls) = services.settings.tls.clone() {
             let (hostname, clock) =
                 (services.settings.hostname.clone(), services.world.clock.clone());
             let stopping = stopping.clone();
             tasks.spawn(housekeeping::follow_certificates(tls, hostname, clock, stopping));
+        }
+        if let Some(certificates) = certificates {
+            tasks.spawn(certificates.run(stopping.clone()));
+            tasks.spawn(services.certificate_warnings().run(stopping.clone()));
         }
         let tls_reports = services.tls_reports();
         tasks.spawn(tls_reports.clone().run(stopping.clone()));
@@ -145,10 +182,14 @@ impl MailServer {
         let lockouts = services.authenticator.lockouts().clone();
         let failures = stopping.clone();
         tasks.spawn(async move { lockouts.failed_logins().run(failures).await });
+        let intake = Arc::new(Adjustable::new(services.intake()));
+        if let Some(spool) = open_spool(&services.settings, &intake) {
+            tasks.spawn(spool.run(stopping.clone()));
+        }
         let World { store, clock, .. } = services.world.clone();
         tasks.spawn(directory::problems::log_daily(store.clone(), stopping.clone()));
         tasks.spawn(housekeeping::sweep(store, clock, services.expire.clone(), stopping));
-        Ok(Self { listening, serving, services, stop, tasks, sessions })
+        Ok(Self { listening, serving, intake, services, stop, tasks, sessions })
     }
 
     /// Returns the kind and the address of each listener, in the order of the settings.
@@ -158,8 +199,8 @@ impl MailServer {
     }
 
     /// Applies new settings to new sessions and to outgoing mail. The following settings do not change
-    /// until a restart: `hostname`, `memory`, `oauth`, `listeners`, `control`, the addresses of `relay`,
-    /// and the `message_size` for collecting.
+    /// until a restart: `hostname`, `memory`, `oauth`, `acme`, `listeners`, `control`, `spool`, the addresses of
+    /// `relay`, and the `message_size` for collecting.
     ///
     /// # Errors
     /// When the certificates do not suit the listeners; then nothing changes.
@@ -179,6 +220,7 @@ impl MailServer {
         for (serving, fresh) in self.serving.iter().zip(fresh) {
             serving.set(fresh);
         }
+        self.intake.set(services.intake());
         self.services = services;
         Ok(())
     }
@@ -197,7 +239,33 @@ impl MailServer {
             tracing::warn!("some sessions did not end in time");
         }
         self.services.refusals.tell_counted().await;
+        // What this server had claimed is free for others at once.
+        if let Err(error) = self.services.world.store.leave().await {
+            tracing::warn!(%error, "the other nodes could not be told that this one stops");
+        }
     }
+}
+
+/// Opens the spool, if there is one. If it cannot be used, everything else works all the same.
+fn open_spool(settings: &Settings, intake: &Arc<Adjustable<Intake>>) -> Option<PickUp> {
+    let opened = PickUp::open(settings.spool.as_ref()?, intake.clone());
+    let warn = |error: &String| {
+        tracing::warn!(error, "programs of this machine cannot send by `posta sendmail`");
+    };
+    opened.inspect_err(warn).ok()
+}
+
+/// Binds the sockets of all listeners.
+async fn bind(
+    listeners: &[ListenerSettings],
+    net: &dyn Net,
+) -> Result<Vec<Box<dyn Listener>>, StartError> {
+    let mut bound = Vec::with_capacity(listeners.len());
+    for ListenerSettings { endpoint, .. } in listeners {
+        let socket = net.bind(endpoint).await;
+        bound.push(socket.map_err(|cause| bind_error(endpoint, cause))?);
+    }
+    Ok(bound)
 }
 
 fn bind_error(endpoint: &Endpoint, cause: io::Error) -> StartError {

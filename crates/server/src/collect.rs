@@ -7,15 +7,17 @@
 //! with a known unique-id is fetched twice.
 
 mod header_facts;
-pub mod import;
+pub mod imports;
 pub mod plain_files;
 mod remote_messages;
 mod session;
 mod sources;
 mod store;
+pub mod unique_ids;
 
 pub use sources::Collectors;
-pub use store::{Purpose, StoreDestination, derived};
+pub use store::{Purpose, StoreDestination};
+pub use unique_ids::derived;
 
 use posta_mail::{Domain, Secret, Timestamp, TlsUse};
 use posta_net::{

@@ -5,16 +5,21 @@
 //! makes a delivery for each mailbox and an item for each destination elsewhere, [`outcome`] determines
 //! what the sender is informed about, and one transaction of the store commits everything. Held messages
 //! are delivered by `held`, which the relay settles. `report` is the way of messages that this server
-//! writes itself; `message_log` writes the line in the log.
+//! writes itself, `notes` writes those to senders whose recipient is away, `restored` is that of messages from a
+//! backup, `returned` that of messages that reach nobody, of which only a report is kept; `message_log` writes the line in
+//! the log.
 
 pub mod checked;
 pub mod feedback;
 mod filtered;
 pub(crate) mod held;
 pub(crate) mod message_log;
+pub mod notes;
 pub mod outcome;
 mod plan;
 pub(crate) mod report;
+pub(crate) mod restored;
+mod returned;
 mod verdict;
 
 use crate::{
@@ -26,11 +31,12 @@ use checked::Checked;
 use feedback::{ArrivedReport, Feedback, Observation};
 use filtered::Filtered;
 use message_log::Arrival;
+use notes::{NoteWriter, Notes};
 use outcome::{About, Outcome, Reports, failed_here};
 use posta_mail::{MailId, Reply, ThreadId, Timestamp};
 use posta_store::{
-    Acceptance, Account, Collected, Delivery, Envelope, Event, FolderId, InMailbox, Item,
-    ItemState, Layout, Origin, Refusal, Store, StoreError, What,
+    Acceptance, Account, Collected, Delivery, Envelope, Event, Flags, FolderId, InMailbox, Item,
+    ItemState, Keyword, Layout, MessageRecord, Origin, Refusal, Store, StoreError, What,
 };
 use std::{collections::BTreeMap, mem, sync::Arc};
 use verdict::{Decided, Refused};
@@ -48,6 +54,8 @@ pub struct Routing {
     pub signers: Arc<Signers>,
     /// Collects what is told to the domains that mail claims to be from.
     pub feedback: Arc<dyn Feedback>,
+    /// Writes the notes that messages cause.
+    pub notes: Arc<NoteWriter>,
 }
 
 /// A message whose content has arrived completely.
@@ -85,6 +93,8 @@ pub struct Message {
     /// The results of the checks of the message's origin, if there were any. The head contains them,
     /// too.
     pub checked: Option<Box<Checked>>,
+    /// Small records that are stored with the message.
+    pub records: Vec<MessageRecord>,
 }
 
 /// The destination of a message.
@@ -99,18 +109,41 @@ pub enum To<'a> {
         routing: &'a Routing,
         /// Whether each recipient gets a reply of its own, as in LMTP (RFC 2033 §4.2).
         each_is_told: bool,
+        /// If nobody waits for a reply, those of the envelope's recipients that have failed already. A message that is
+        /// refused then fails for all recipients, and the sender gets a report (RFC 5321 §6.1).
+        unheard: Option<Vec<Outcome>>,
     },
     /// One mailbox, whose owner or operator brings the message: without trace fields and reports.
     Mailbox {
         /// The account of the mailbox.
         account: &'a Account,
-        /// The unique-id that the message had at its earlier place.
-        unique_id: Option<String>,
-        /// The time of its arrival there; none if that is unknown, or the message has just arrived.
-        date: Option<Timestamp>,
+        /// Where it goes in the mailbox, and what it brings along.
+        placement: Placement,
         /// The source that it was collected from, and its name there.
         collected: Option<Collected>,
     },
+}
+
+/// The place of a message that comes from another mailbox, and what it had there.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    /// The folder.
+    pub folder: FolderId,
+    /// The unique-id that the message had at its earlier place.
+    pub unique_id: Option<String>,
+    /// The time of its arrival there; none if that is unknown, or the message has just arrived.
+    pub date: Option<Timestamp>,
+    /// Its flags there.
+    pub flags: Flags,
+    /// Its keywords there.
+    pub keywords: Vec<Keyword>,
+}
+
+impl Default for Placement {
+    fn default() -> Self {
+        let (folder, flags) = (FolderId::INBOX, Flags::NONE);
+        Self { folder, unique_id: None, date: None, flags, keywords: Vec::new() }
+    }
 }
 
 /// A message that was delivered.
@@ -118,6 +151,12 @@ pub enum To<'a> {
 pub struct Delivered {
     /// Recipients that the message was refused for: the position of each and the reply. Empty where all get one reply.
     pub refused: Vec<(usize, Reply)>,
+    /// The number of mailboxes that have it in their inbox or another folder.
+    pub inbox: usize,
+    /// The number of mailboxes that have it in Junk.
+    pub junk: usize,
+    /// The number of items that it put into the queue.
+    pub queued: usize,
 }
 
 /// The reason why a message was not delivered.
@@ -214,23 +253,40 @@ async fn commit(
     mut to: To<'_>,
     observed: Option<&mut Option<Observation>>,
 ) -> Result<Delivered, Undelivered> {
+    if matches!(&to, To::Recipients { recipients, .. } if recipients.is_empty()) {
+        return returned::give_back(store, message, to).await;
+    }
     let mut decided = match decide(store, &message, &to, observed).await? {
         Ok(decided) => decided,
-        Err(Refused { reply, why }) => {
-            return Err(Undelivered::Refused { reply, why, untold: message.refused });
-        }
+        Err(refused) => return returned::refused(store, message, to, refused).await,
     };
     let refused = leave_out(&mut message, &mut to, mem::take(&mut decided.refused));
-    let filtered = filtered::ask(store, &mut message, &to).await?;
+    let filtered = match filtered::ask(store, &mut message, &to).await {
+        Err(Undelivered::Refused { reply, why, untold }) => {
+            message.refused = untold;
+            return returned::refused(store, message, to, Refused { reply, why }).await;
+        }
+        filtered => filtered?,
+    };
     let at_home = match &to {
         To::Recipients { recipients, .. } => message_log::at_home(recipients),
         To::Mailbox { account, .. } => account.address.as_str().to_owned(),
     };
-    let acceptance = acceptance(message, to, &decided, filtered).await?;
+    let notes = match &to {
+        To::Recipients { recipients, routing, .. } => {
+            notes::notes(store, &message, (recipients, routing), (&decided, &filtered)).await?
+        }
+        To::Mailbox { .. } => Notes::default(),
+    };
+    let mut acceptance = acceptance(message, to, &decided, filtered).await?;
+    let _underway = notes.add_to(&mut acceptance);
     let arrival = Arrival::new(&acceptance, &at_home);
+    let is_junk = |delivery: &&Delivery| delivery.folder == FolderId::JUNK;
+    let junk = acceptance.deliveries.iter().filter(is_junk).count();
+    let (inbox, queued) = (acceptance.deliveries.len() - junk, acceptance.items.len());
     store.accept(acceptance).await?;
     arrival.accepted();
-    Ok(Delivered { refused })
+    Ok(Delivered { refused, inbox, junk, queued })
 }
 
 /// Decides whether a message is taken, for whom, and where it goes. Fills in what is told of it.
@@ -280,24 +336,16 @@ fn leave_out(
 
 /// Returns everything that the store has to keep of a message.
 async fn acceptance(
-    message: Message,
+    mut message: Message,
     to: To<'_>,
     decided: &Decided,
     filtered: Filtered,
 ) -> Result<Acceptance, StoreError> {
-    let (planned, reporting) = match to {
-        To::Recipients { recipients, may_report, routing, .. } => {
-            let reporting = may_report.then_some(&routing.reports);
-            let state = filtered.state();
-            (to_recipients(&message, recipients, &routing.directory, state).await?, reporting)
-        }
-        To::Mailbox { account, unique_id, date, collected } => {
-            (to_mailbox(account, unique_id, date, collected), None)
-        }
-    };
+    let (planned, reporting) = planned(&message, to, &filtered).await?;
     let is_junk = filtered.is_junk;
     let checked = told_of_checks(&message, decided);
     let told = checked.into_iter().chain(filtered.told(&message));
+    let records = mem::take(&mut message.records);
     let Message {
         id, time, head, chunks, rest, octets, added, thread, message_id, envelope, ..
     } = message;
@@ -346,7 +394,27 @@ async fn acceptance(
         events,
         reports,
         collected,
+        records,
     })
+}
+
+/// Returns where a message goes, and what writes the report to its sender, if one may be sent.
+async fn planned<'a>(
+    message: &Message,
+    to: To<'a>,
+    filtered: &Filtered,
+) -> Result<(Planned, Option<&'a Arc<dyn Reports>>), StoreError> {
+    match to {
+        To::Recipients { recipients, may_report, routing, unheard, .. } => {
+            let (state, failed) = (filtered.state(), unheard.unwrap_or_default());
+            let directory = &routing.directory;
+            let planned = to_recipients(message, recipients, failed, directory, state).await?;
+            Ok((planned, may_report.then_some(&routing.reports)))
+        }
+        To::Mailbox { account, placement, collected } => {
+            Ok((to_mailbox(account, placement, collected), None))
+        }
+    }
 }
 
 /// Returns what the history tells of the checks, and of lists of senders; none if nothing was checked or decided.
@@ -364,6 +432,7 @@ fn told_of_checks(message: &Message, decided: &Decided) -> Option<Event> {
 async fn to_recipients(
     message: &Message,
     recipients: Vec<Recipient>,
+    unheard: Vec<Outcome>,
     directory: &Directory,
     state: ItemState,
 ) -> Result<Planned, StoreError> {
@@ -392,6 +461,8 @@ async fn to_recipients(
     // Held copies go to their mailboxes later, and are reported then.
     let now = recipients.iter().filter(|to| hold.is_none() || to.resolved.accounts.is_empty());
     let mut outcomes = Outcome::broken(now);
+    let also_to: Vec<_> = unheard.iter().map(|outcome| outcome.address.clone()).collect();
+    outcomes.extend(unheard);
     let failed = outcomes.len();
     if !deliveries.is_empty() && recipients.iter().any(|recipient| recipient.notify.success) {
         outcomes.extend(recipients.iter().filter_map(Outcome::arrived));
@@ -400,24 +471,17 @@ async fn to_recipients(
         Some(_) => Vec::new(),
         None => plan::mailboxes(recipients.iter()),
     };
-    let to = recipients.into_iter().map(|recipient| recipient.address).collect();
+    let to = recipients.into_iter().map(|recipient| recipient.address).chain(also_to).collect();
     Ok(Planned { deliveries, items, to, mailboxes, collected: None, outcomes, failed })
 }
 
-fn to_mailbox(
-    account: &Account,
-    unique_id: Option<String>,
-    date: Option<Timestamp>,
-    collected: Option<Collected>,
-) -> Planned {
+fn to_mailbox(account: &Account, placement: Placement, collected: Option<Collected>) -> Planned {
+    let Placement { folder, unique_id, date, flags, keywords } = placement;
+    let (account_id, prefix) = (account.id, Vec::new());
+    let delivery =
+        Delivery { account: account_id, folder, prefix, unique_id, date, flags, keywords };
     Planned {
-        deliveries: vec![Delivery {
-            account: account.id,
-            folder: FolderId::INBOX,
-            prefix: Vec::new(),
-            unique_id,
-            date,
-        }],
+        deliveries: vec![delivery],
         to: vec![account.address.clone()],
         mailboxes: vec![InMailbox::Own(account.address.clone())],
         collected,

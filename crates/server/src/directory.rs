@@ -3,11 +3,14 @@
 //! `receive` resolves each recipient while the client waits for the reply to RCPT, so an unknown user is refused at once.
 //! `deliver`, `send` and `reports` resolve the addresses that they write to.
 
+pub mod arrangements;
 mod canonical;
 mod follow;
+mod machine_users;
 pub(crate) mod postmaster;
 pub(crate) mod problems;
 mod recipient;
+pub(crate) mod renamed;
 pub mod senders;
 pub mod srs;
 
@@ -18,12 +21,15 @@ pub use recipient::{Recipient, RefusedRecipient, Resolved};
 
 use crate::directory::srs::Srs;
 use follow::Followed;
-use posta_mail::{Address, Domain, ForwardPath, Reply, ReversePath};
+use posta_mail::{Address, Domain, ForwardPath, Reply, ReversePath, Timestamp};
 use posta_net::clock::Clock;
 use posta_store::{Account, AccountId, ResolvedAccount, SendAs, Store, StoreError};
 use postmaster::{DUTIES, domain_of_host, is_duty};
 use recipient::{dead_end, has_room};
 use std::{borrow::Cow, sync::Arc};
+
+/// The kinds of this floor's records whose names begin with an account's id. They go when the account is purged.
+pub(crate) const OF_ACCOUNTS: [&str; 2] = [arrangements::KIND, senders::KIND];
 
 /// The refusal of a recipient on another server, for clients that may not relay.
 pub(crate) const NOT_SERVED: &str = "That domain is not served here; to send elsewhere, log in";
@@ -81,6 +87,12 @@ impl Directory {
     pub async fn is_local_sender(&self, sender: &ReversePath) -> Result<bool, StoreError> {
         let ReversePath::Address(address) = sender else { return Ok(false) };
         Ok(self.is_of_host(address) || self.store.is_local(address.domain()).await?)
+    }
+
+    /// Returns the name of this server.
+    #[must_use]
+    pub const fn hostname(&self) -> &Domain {
+        &self.hostname
     }
 
     fn is_of_host(&self, address: &Address) -> bool {
@@ -154,6 +166,29 @@ impl Directory {
             followed.elsewhere.push(address.clone());
         }
         Ok(Resolved::new(address, followed))
+    }
+
+    /// Resolves a recipient of a message that was accepted at a time and has waited here since, as
+    /// [`destination`](Self::destination) does. If the account that had the address then has been renamed, and nobody
+    /// has the address now, the message goes to the account all the same.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn later_destination(
+        &self,
+        address: &Address,
+        accepted: Timestamp,
+    ) -> Result<Resolved, StoreError> {
+        if self.store.resolve(address).await?.owner.is_none()
+            && let Some(present) = renamed::present_address(&*self.store, address, accepted).await?
+        {
+            let resolved = self.destination(&present).await?;
+            // The history names the mailbox.
+            let is_own = resolved.names.is_empty() && !resolved.accounts.is_empty();
+            let names = if is_own { vec![present] } else { resolved.names.clone() };
+            return Ok(Resolved { names, ..resolved });
+        }
+        self.destination(address).await
     }
 
     /// Returns the accounts whose mailboxes receive mail for an address, each once.
@@ -319,6 +354,36 @@ mod tests {
         store.set_alias(catch_all).await.unwrap();
         assert_eq!(accounts_of_address(&directory, "nobody@x.test").await, [2]);
         assert_eq!(accounts_of_address(&directory, "ana@x.test").await, [1]);
+    }
+
+    /// The operator chooses what separates tags, for accounts, aliases and the postmaster alike.
+    #[tokio::test]
+    async fn tags_are_separated_as_configured() {
+        for (separators, found) in [
+            ("+", [Some(1), None, Some(1), None, Some(1)]),
+            ("+-", [Some(1), Some(1), Some(1), Some(1), Some(1)]),
+            ("", [None, None, None, None, None]),
+        ] {
+            let store = MemoryStore::new().with_tags(separators.parse().unwrap());
+            let store = Arc::new(store);
+            let ana = "ana@x.test".parse().unwrap();
+            store.add_account(&ana, Credentials::default()).await.unwrap();
+            store.set_alias(alias_of(&("info@x.test", &["ana@x.test"]))).await.unwrap();
+            let directory = Directory::new(store, "mail.x.test".parse().unwrap());
+            let names = [
+                "ana+a@x.test",
+                "ana-a@x.test",
+                "info+a@x.test",
+                "info-a@x.test",
+                "abuse+a@x.test",
+            ];
+            for (name, account) in names.into_iter().zip(found) {
+                let accounts = accounts_of_address(&directory, name).await;
+                assert_eq!(accounts.first().copied(), account, "{separators:?} {name}");
+                let owners = directory.owners(&name.parse().unwrap()).await.unwrap();
+                assert_eq!(!owners.is_empty(), account.is_some(), "{separators:?} {name}");
+            }
+        }
     }
 
     async fn store_of(accounts: &[&str], aliases: &[(&str, &[&str])]) -> Arc<MemoryStore> {

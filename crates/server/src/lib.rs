@@ -25,4 +25,4 @@ pub mod reports;
 pub mod send;
 pub mod settings;
 pub mod sign;
-mod web;
+pub mod web;

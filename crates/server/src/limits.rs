@@ -1,5 +1,6 @@
 //! Limits on the server's work: the memory for arriving messages, and the rates of sending, logging and
-//! writing history.
+//! writing history. Beside them, what the server counts of its work (`metrics.rs`), and how long what it claimed is its own
+//! (`term.rs`).
 //!
 //! All floors ask here. A limit only says whether something is allowed; the caller decides what follows
 //! when it is not.
@@ -7,5 +8,8 @@
 pub mod adjustable;
 pub(crate) mod allowance;
 pub mod memory;
+pub mod metrics;
 pub(crate) mod repeated_failures;
 pub mod sending_rate;
+pub(crate) mod share;
+pub(crate) mod term;

@@ -8,11 +8,11 @@ use crate::{
     },
     limits::{
         adjustable::{Adjustable, Limit},
+        metrics::Metrics,
         repeated_failures::{RepeatedFailures, Summary},
     },
     receive::session::{Acceptor, SmtpHost},
-    send::trust::mta_sts::Policy,
-    web,
+    web::{Web, plain::PlainWeb},
 };
 use ipnet::IpNet;
 use parking_lot::Mutex;
@@ -26,6 +26,7 @@ use posta_net::{
 };
 use posta_pop3::{Server as Pop3Server, server::Profile as Pop3Profile};
 use posta_smtp::{Server as SmtpServer, server::Profile as SmtpProfile};
+use posta_store::Store;
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
@@ -59,8 +60,27 @@ pub enum Protocol {
         /// Whether passwords are accepted in plaintext from any client, not only from this machine.
         plaintext_login: bool,
     },
-    /// HTTPS, for the MTA-STS policy.
-    Web(Arc<Policy>),
+    /// HTTPS.
+    Web(Web),
+    /// Plain HTTP, for the challenges of authorities.
+    PlainWeb(Arc<PlainWeb>),
+}
+
+impl Protocol {
+    /// Returns whether sessions carry mail, rather than what the operator and others ask over HTTP.
+    const fn is_of_mail(&self) -> bool {
+        matches!(self, Self::Smtp { .. } | Self::Pop3 { .. })
+    }
+
+    /// Returns the name under which sessions are counted.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Smtp { profile, .. } => profile.service.name(),
+            Self::Pop3 { .. } => "pop3",
+            Self::Web(_) => "https",
+            Self::PlainWeb(_) => "http",
+        }
+    }
 }
 
 /// The resources that a listener's sessions share.
@@ -78,6 +98,10 @@ pub struct Service {
     pub driver: Arc<Driver>,
     /// Counts the sessions.
     pub clients: Arc<Clients>,
+    /// Counts them, too, for the operator.
+    pub metrics: Arc<Metrics>,
+    /// The store, which tells whether this node is drained.
+    pub store: Arc<dyn Store>,
 }
 
 /// Counts sessions, in total and for each client.
@@ -204,9 +228,17 @@ impl Service {
             true => Box::pin(proxy::accept(stream)).await?,
             false => (stream, client),
         };
+        if self.protocol.is_of_mail() && self.store.standing().is_draining {
+            return self.turn_away(stream, Interrupt::Stopping).await;
+        }
         let Some(counted) = self.clients.admit(client) else {
-            return self.turn_away(stream, client).await;
+            self.metrics.turned_away();
+            if let Protocol::Smtp { acceptor, .. } = &self.protocol {
+                acceptor.refusals.tell_turned_away(client).await;
+            }
+            return self.turn_away(stream, Interrupt::Crowded).await;
         };
+        let open = self.metrics.session(self.protocol.name());
         let (stream, tls) = match &self.implicit_tls {
             Some(tls) => {
                 let (stream, info) = Box::pin(tls.accept(stream)).await?;
@@ -232,7 +264,8 @@ impl Service {
                 host.abandon().await;
                 ended?;
             }
-            Protocol::Web(policy) => Box::pin(web::serve(stream, policy)).await?,
+            Protocol::Web(web) => Box::pin(web.serve(stream, client)).await?,
+            Protocol::PlainWeb(plain) => Box::pin(plain.serve(stream)).await?,
             Protocol::Pop3 { profile, maildrops, plaintext_login } => {
                 let plaintext_login = client.is_on_this_machine() || *plaintext_login;
                 let mut engine = pop3_engine(profile, secured, plaintext_login)
@@ -243,32 +276,34 @@ impl Service {
                 ended?;
             }
         }
-        drop(counted);
+        drop((counted, open));
         Ok(())
     }
 
-    /// Rejects a connection beyond the limits. With implicit TLS, a reply would cost as much as a
-    /// session, so the connection is closed without one.
-    async fn turn_away(&self, stream: Box<dyn Stream>, client: ClientAddress) -> io::Result<()> {
-        if let Protocol::Smtp { acceptor, .. } = &self.protocol {
-            acceptor.refusals.tell_turned_away(client).await;
-        }
+    /// Rejects a connection beyond the limits, or while this node is drained. With implicit TLS, a reply would cost as much
+    /// as a session, so the connection is closed without one.
+    async fn turn_away(&self, stream: Box<dyn Stream>, why: Interrupt) -> io::Result<()> {
         if self.implicit_tls.is_some() {
             return Ok(());
         }
         match &self.protocol {
             Protocol::Smtp { profile, .. } => {
-                self.refuse(stream, smtp_engine(profile, false)).await
+                self.refuse(stream, smtp_engine(profile, false), why).await
             }
-            Protocol::Web(_) => Ok(()),
+            Protocol::Web(_) | Protocol::PlainWeb(_) => Ok(()),
             Protocol::Pop3 { profile, .. } => {
-                self.refuse(stream, pop3_engine(profile, false, false)).await
+                self.refuse(stream, pop3_engine(profile, false, false), why).await
             }
         }
     }
 
-    async fn refuse(&self, stream: Box<dyn Stream>, mut engine: impl Engine) -> io::Result<()> {
-        self.driver.turn_away(stream, &mut engine, Interrupt::Crowded).await
+    async fn refuse(
+        &self,
+        stream: Box<dyn Stream>,
+        mut engine: impl Engine,
+        why: Interrupt,
+    ) -> io::Result<()> {
+        self.driver.turn_away(stream, &mut engine, why).await
     }
 }
 
@@ -295,6 +330,7 @@ fn pop3_engine(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::send::trust::mta_sts::{Mode, Policy};
     use posta_net::transport::{Endpoint, PendingIo};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tracing::{Event, Metadata, Subscriber, span};
@@ -347,8 +383,8 @@ mod tests {
         let guard = tracing::subscriber::set_default(Lines(lines.clone()));
         let (stop, stopping) = watch::channel(false);
         let service = Service {
-            protocol: Protocol::Web(Arc::new(Policy {
-                mode: crate::send::trust::mta_sts::Mode::None,
+            protocol: Protocol::Web(Web::new(Policy {
+                mode: Mode::None,
                 mx: Vec::new(),
                 max_age: 0,
             })),
@@ -357,6 +393,8 @@ mod tests {
             implicit_tls: None,
             driver: Arc::new(Driver::unstoppable()),
             clients: Arc::default(),
+            metrics: Arc::default(),
+            store: Arc::new(posta_store::MemoryStore::new()),
         };
         let service = Arc::new(Adjustable::new(service));
         let listening =

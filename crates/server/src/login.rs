@@ -6,6 +6,9 @@
 //! hashing runs off the asynchronous threads (`hashers.rs`), and correct passwords are remembered for a while
 //! (`verified_passwords.rs`). Guessing is slowed down and stopped by `lockout.rs`.
 
+pub mod api_tokens;
+pub(crate) mod app_passwords;
+pub mod foreign;
 pub(crate) mod hashers;
 pub mod lockout;
 mod login_error;
@@ -18,24 +21,33 @@ pub mod sasl;
 pub mod sessions;
 mod verified_passwords;
 
+pub use app_passwords::{APP_PASSWORDS_EACH, AppPassword, AppPasswordError};
 pub use login_error::{FailedLogin, LoginError};
 pub(crate) use password::credentials;
 pub use password::{PASSWORD, PasswordError};
 
-use crate::login::{
-    hashers::{Familiarity, Hashers, Memory},
-    lockout::Lockouts,
-    login_name::LoginName,
-    oauth::{Rejection, TokenError, Tokens},
-    principal::{FoundAccount, Principal},
-    verified_passwords::{PasswordTag, VerifiedPasswords},
+use crate::{
+    limits::metrics::{LoginCount, Metrics},
+    login::{
+        app_passwords::UsedAppPassword,
+        hashers::{Familiarity, Hashers, Memory},
+        lockout::Lockouts,
+        login_name::LoginName,
+        oauth::{Rejection, TokenError, Tokens},
+        principal::{FoundAccount, Principal},
+        verified_passwords::{PasswordTag, VerifiedPasswords},
+    },
 };
 use aws_lc_rs::{constant_time, hmac};
 use md5::{Digest, Md5};
 use posta_mail::{Address, ClientAddress, Secret};
 use posta_net::{clock::Clock, scram::Verifier};
-use posta_store::{AccountId, SecretOf, Store, StoreError};
+use posta_store::{APP_PASSWORDS, AccountId, SecretOf, Store, StoreError};
 use std::{future::Future, sync::Arc, thread::available_parallelism, time::Duration};
+
+/// The kinds of this floor's records whose names begin with an account's id. They go when the account is purged.
+pub(crate) const OF_ACCOUNTS: [&str; 4] =
+    [APP_PASSWORDS, app_passwords::USED, foreign::KIND, lockout::known_networks::KIND];
 
 /// The kind and the name of the record with the key for decoys.
 const DECOYS: (&str, &str) = ("key", "decoys");
@@ -58,6 +70,8 @@ pub struct Authenticator {
     tokens: Option<Tokens>,
     lockouts: Arc<Lockouts>,
     offers_binding: bool,
+    metrics: Arc<Metrics>,
+    offers_scram: bool,
 }
 
 impl Authenticator {
@@ -80,6 +94,7 @@ impl Authenticator {
         let decoys = store.keep_if(DECOYS.0, DECOYS.1, None, Some(octets.to_vec())).await?;
         let decoys = decoys.unwrap_or_else(|| octets.to_vec());
         let lockouts = Lockouts::new(store.clone(), clock.clone(), 0, Duration::ZERO);
+        let offers_scram = !foreign::any(&*store).await?;
         Ok(Self {
             verified: VerifiedPasswords::new(clock.clone()),
             store,
@@ -90,6 +105,8 @@ impl Authenticator {
             decoy_hash: decoy_hash.unwrap_or_default(),
             tokens: None,
             offers_binding: false,
+            metrics: Arc::default(),
+            offers_scram,
         })
     }
 
@@ -111,6 +128,12 @@ impl Authenticator {
         self.offers_binding
     }
 
+    /// Returns whether SCRAM is offered: not while an account has only the hash of another server.
+    #[must_use]
+    pub const fn offers_scram(&self) -> bool {
+        self.offers_scram
+    }
+
     /// Returns the threads that hash passwords.
     pub(crate) const fn hashers(&self) -> &Arc<Hashers> {
         &self.hashers
@@ -120,6 +143,12 @@ impl Authenticator {
     #[must_use]
     pub fn with_lockouts(self, lockouts: Lockouts) -> Self {
         Self { lockouts: Arc::new(lockouts), ..self }
+    }
+
+    /// Makes failed logins count there, for the operator.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Returns the protection against guessing.
@@ -138,6 +167,7 @@ impl Authenticator {
         attempt: impl Future<Output = Result<T, LoginError>>,
     ) -> Result<T, LoginError> {
         if self.lockouts.locks(client) {
+            self.metrics.login(LoginCount::Locked);
             self.lockouts.failed_logins().count(client);
             // Without the delay, a client that is locked out would try again as fast as it gets replies.
             self.lockouts.delay().await;
@@ -146,9 +176,11 @@ impl Authenticator {
         let outcome = attempt.await;
         match &outcome {
             Err(LoginError::Credentials(denied)) => {
+                self.metrics.login(LoginCount::Failed);
                 self.lockouts.failed(client, &denied.name).await
             }
             Err(LoginError::Locked(_)) => {
+                self.metrics.login(LoginCount::Locked);
                 self.lockouts.failed_logins().count(client);
                 self.lockouts.delay().await;
             }
@@ -213,8 +245,8 @@ impl Authenticator {
         Ok(Principal::from(account).ending(grant.until))
     }
 
-    /// Returns the account that a name and a password open. The name is an address, or a local-part that occurs in one
-    /// domain only.
+    /// Returns the account that a name and a password open: the account's own, or an app password. The name is an
+    /// address, or a local-part that occurs in one domain only.
     ///
     /// # Errors
     /// When they open no account, or cannot be checked.
@@ -225,6 +257,48 @@ impl Authenticator {
         password: &Secret,
     ) -> Result<Principal, LoginError> {
         let name = self.find_unlocked(client, name).await?;
+        // An account that does not exist costs the same work.
+        let id = name.found.as_ref().map_or(NOBODY, |account| account.id);
+        let app_password = app_passwords::matching(&*self.store, id, password).await?;
+        match (app_password, &name.found) {
+            (Some(app_password), Some(account)) => {
+                let account = self.complete(client, &name.key, account.clone()).await?;
+                Ok(self.opened_by(account, app_password).await)
+            }
+            _ => self.login_by_password(client, name, password).await,
+        }
+    }
+
+    /// Returns the account of a person who shows that it is theirs: with its own password, not with an app password.
+    ///
+    /// # Errors
+    /// When the password is not the account's, or cannot be checked.
+    pub async fn owner(&self, name: &str, password: &Secret) -> Result<Principal, LoginError> {
+        let client = ClientAddress::Local;
+        let login = async {
+            let name = self.find_unlocked(client, name).await?;
+            self.login_by_password(client, name, password).await
+        };
+        self.attempt(client, Box::pin(login)).await
+    }
+
+    /// Returns the session of an account that an app password has opened, and records its use.
+    pub(crate) async fn opened_by(
+        &self,
+        account: FoundAccount,
+        app_password: UsedAppPassword,
+    ) -> Principal {
+        let now = self.clock.now();
+        app_passwords::note_use(&*self.store, account.id, &app_password, now).await;
+        Principal::from(account).by_app_password(app_password)
+    }
+
+    async fn login_by_password(
+        &self,
+        client: ClientAddress,
+        name: LoginName,
+        password: &Secret,
+    ) -> Result<Principal, LoginError> {
         let account = &name.found;
         let stored =
             account.as_ref().map_or(&self.decoy_hash, |account| &account.credentials.password_hash);
@@ -248,10 +322,49 @@ impl Authenticator {
         if let Some(account) = self.verified_account(account, &tag) {
             return Ok(self.complete(client, &name.key, account).await?.into());
         }
-        let is_right = password::matches(thread, stored.clone(), password.clone()).await;
+        let (stored, decoy) = (stored.clone(), self.decoy_hash.clone());
+        let is_right = password::matches(thread, stored, decoy, password.clone()).await;
         let account = self.settle_attempt(client, name, is_right).await?;
+        if foreign::is_foreign(&account.credentials.password_hash) {
+            return Ok(self.hash_anew(account, password).await?.into());
+        }
         self.verified.insert(account.id, tag);
         Ok(account.into())
+    }
+
+    /// Replaces another server's hash by those of this server, now that the password is known. Returns the account as
+    /// it is then.
+    async fn hash_anew(
+        &self,
+        account: FoundAccount,
+        password: &Secret,
+    ) -> Result<FoundAccount, LoginError> {
+        let (clock, octets) = (self.clock.clone(), password.clone());
+        // The app passwords of an account have the salt of its own password.
+        let salt_of = app_passwords::salt_of(&*self.store, &account).await?;
+        let hash = move |memory: &mut Memory| {
+            password::credentials(&octets, &*clock, memory, salt_of.as_ref())
+        };
+        let hashed = self.hashers.run(hash).await;
+        let Some(Ok(credentials)) = hashed else { return Ok(account) };
+        let (address, old) = (&account.address, account.credentials.password_hash.clone());
+        match self.store.replace_password(address, old, credentials).await {
+            Ok(_) => {}
+            // A disk that is full keeps nobody from reading mail.
+            Err(error) => {
+                tracing::warn!(%address, %error, "the old hash of a password is still kept");
+                return Ok(account);
+            }
+        }
+        foreign::note(&*self.store, account.id, false).await?;
+        // Another login with the same password may have come first, or the operator may have set another password.
+        let Some(now) = FoundAccount::by_address(&*self.store, address).await? else {
+            return Ok(account);
+        };
+        let (stored, octets) = (now.credentials.password_hash.clone(), password.clone());
+        let verify = move |memory: &mut Memory| memory.verify(octets.expose(), &stored);
+        let is_same = now.id == account.id && self.hashers.run(verify).await.unwrap_or_default();
+        Ok(if is_same { now } else { account })
     }
 
     /// Returns the account if the password with this tag was correct a short time ago.
@@ -371,6 +484,14 @@ impl Authenticator {
             Some(verifier) => verifier.without_keys(),
             None => Verifier::decoy(hmac::sign(&self.decoy_key, name.key.as_bytes()).as_ref()),
         }
+    }
+
+    /// Returns the SCRAM verifiers of an account's app passwords, each with the password that it belongs to.
+    pub(crate) async fn app_verifiers(
+        &self,
+        account: AccountId,
+    ) -> Result<Vec<(Verifier, UsedAppPassword)>, StoreError> {
+        app_passwords::verifiers(&*self.store, account).await
     }
 
     /// Returns the source of time and randomness.

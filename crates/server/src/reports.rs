@@ -1,10 +1,11 @@
 //! Reports to senders about the fate of their messages (DSN: RFC 3461, RFC 3464), and reports to domains:
 //! in [`tls`] about TLS (RFC 8460), in [`dmarc`] about mail in their name (RFC 9990). [`received`] reads what
-//! other servers report.
+//! other servers report. `certificates` warns the postmaster of certificates that cannot be renewed.
 //!
 //! `deliver` and `send` pass outcomes to a [`Reporter`]. If the sender wanted a report, they get back
 //! one to queue in the same transaction. `posta-mime` writes the report's text.
 
+pub(crate) mod certificates;
 pub mod dmarc;
 pub mod received;
 pub mod tls;

@@ -9,6 +9,9 @@
 //! progress grows with success and falls with failure (`capacity.rs`), so mail that cannot be sent does
 //! not delay mail that can.
 //!
+//! Where several nodes share a store, an attempt ends with the term of its node (`Term`): it offers the item to nobody
+//! any more, and leaves it to the node that has claimed it since.
+//!
 //! After a crash, the items that were claimed are claimed again. If the other server had accepted the
 //! message before the attempt was settled, the message is sent a second time: the protocol itself leaves
 //! this window open (RFC 5321 §4.5.4, RFC 1047).
@@ -34,7 +37,7 @@ pub use settings::{RelaySettings, Rules, Smarthost, SmarthostTls};
 
 use crate::{
     directory::Directory,
-    limits::adjustable::Adjustable,
+    limits::{adjustable::Adjustable, metrics::Metrics, term::Term},
     reports::{Reporter, tls::TlsReports},
     send::trust::mta_sts::Policies,
 };
@@ -92,6 +95,8 @@ pub struct Relay {
     /// Ends the relay's rest for reasons that the store does not know: capacity has become free, or the
     /// settings have changed.
     pub nudge: Arc<Notify>,
+    /// Counts the attempts.
+    pub metrics: Arc<Metrics>,
     pub(crate) driver: Driver,
     pub(crate) hosts: Hosts,
     pub(crate) capacity: Capacity,
@@ -109,10 +114,11 @@ impl Relay {
             // follows.
             self.hear(&watcher.take());
             self.steer().await;
+            let term = Term::present(&self.store);
             let claimed = self.claim().await;
             let is_idle = claimed.is_empty();
             for claimed in claimed {
-                self.begin(claimed, &mut attempts);
+                self.begin(claimed, term.clone(), &mut attempts);
             }
             while attempts.try_join_next().is_some() {}
             if *stopping.borrow() {
@@ -157,12 +163,12 @@ impl Relay {
     }
 
     /// Starts an attempt for an item, on a task of its own.
-    fn begin(self: &Arc<Self>, claimed: Claimed, attempts: &mut JoinSet<()>) {
+    fn begin(self: &Arc<Self>, claimed: Claimed, term: Term, attempts: &mut JoinSet<()>) {
         let destination = claimed.item.destination.clone();
         self.capacity.begin(&destination);
         let relay = self.clone();
         attempts.spawn(async move {
-            let result = relay.attempt(claimed).await;
+            let result = relay.attempt(claimed, &term).await;
             let limited = relay.settings.get().for_destination(&destination).rate.is_some();
             if relay.capacity.end(&destination, result, limited) {
                 relay.nudge.notify_one();

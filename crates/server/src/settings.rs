@@ -9,7 +9,7 @@ use crate::{
     filter::FilterSettings,
     login::oauth::OAuthSettings,
     send::{RelaySettings, trust::mta_sts::Policy},
-    sign::SigningSettings,
+    sign::{SigningSettings, certificates::AcmeSettings},
 };
 use ipnet::IpNet;
 use posta_mail::Domain;
@@ -42,6 +42,8 @@ pub struct Settings {
     pub normalise_newlines: bool,
     /// The networks whose connections begin with a PROXY header, at every listener.
     pub proxies: Vec<IpNet>,
+    /// The networks whose clients read the metrics over HTTPS without a token.
+    pub metrics_for: Vec<IpNet>,
     /// The networks of SMTP clients that may connect on behalf of others (XCLIENT).
     pub forwarders: Vec<IpNet>,
     /// Whether VRFY and EXPN reveal which addresses exist.
@@ -80,8 +82,12 @@ pub struct Settings {
     pub listeners: Vec<ListenerSettings>,
     /// The certificate, if any listener offers TLS.
     pub tls: Option<Tls>,
+    /// The authority that issues certificates, if one does.
+    pub acme: Option<AcmeSettings>,
     /// The path of the control socket, if there is one.
     pub control: Option<PathBuf>,
+    /// The directory into which programs of this machine put messages, if there is one.
+    pub spool: Option<PathBuf>,
 }
 
 /// The settings of POP3.
@@ -121,8 +127,25 @@ pub enum ListenerKind {
     Lmtp,
     /// POP3 (RFC 1939).
     Pop3,
-    /// HTTPS, for the MTA-STS policy.
+    /// HTTPS: the MTA-STS policy, health, and the operator's interface for programs with a token.
     Web,
+    /// Plain HTTP, for the challenges of authorities; everything else is sent to HTTPS.
+    PlainWeb,
+}
+
+impl ListenerKind {
+    /// Returns the service's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Submission => "submission",
+            Self::Lmtp => "lmtp",
+            Self::Pop3 => "pop3",
+            Self::Web => "https",
+            Self::PlainWeb => "http",
+        }
+    }
 }
 
 /// The way in which a listener offers TLS.

@@ -6,7 +6,11 @@
 //! as it arrives, chooses the domain that signs it, and writes the fields; `converted` signs mail again that is
 //! converted to ASCII, and `sealing` adds an ARC set to forwarded mail. `admin` calls this floor for the operator's
 //! requests about keys; `receive`, `reports` and `send` call it to sign mail.
+//!
+//! [`certificates`] obtains the server's own certificates from an authority, and keeps their keys as those of domains are
+//! kept.
 
+pub mod certificates;
 pub(crate) mod converted;
 pub(crate) mod key_ring;
 pub mod keys;

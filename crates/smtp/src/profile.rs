@@ -14,6 +14,18 @@ pub enum Service {
     Lmtp,
 }
 
+impl Service {
+    /// Returns the service's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Submission => "submission",
+            Self::Lmtp => "lmtp",
+        }
+    }
+}
+
 /// What all sessions of a listener share.
 #[derive(Debug, Clone)]
 pub struct Profile {

@@ -274,16 +274,28 @@ fn logins() {
 #[test]
 fn a_mechanism_that_is_refused_is_followed_by_the_next() {
     let caller = Caller { messages: vec![ONE], login: true, ..Caller::default() };
-    for refusal in [535, 504, 534, 500] {
+    for refusal in [504, 534, 500] {
         let codes = [refusal, refusal, 235, 250, 250, 354, 250, 221];
         let session = play(&server(&["AUTH SCRAM-SHA-256 PLAIN LOGIN"], &codes), &caller);
         assert_eq!(session.outcomes, [vec![250]], "{refusal}");
         let tried: Vec<_> = session.said.lines().filter(|line| line.starts_with("AUTH ")).collect();
         assert_eq!(tried, ["AUTH SCRAM-SHA-256 bWU=", "AUTH PLAIN bWU=", "AUTH LOGIN bWU="]);
     }
-    let session = play(&server(&["AUTH PLAIN LOGIN"], &[535, 534, 221]), &caller);
+    let session = play(&server(&["AUTH PLAIN LOGIN"], &[504, 534, 221]), &caller);
     let Some(Failure::Login(reply)) = session.failure else { panic!("{session:?}") };
     assert_eq!(reply.code.get(), 534, "the last one");
+    // A wrong password is tried once: SCRAM that is refused at once has not shown it, PLAIN and a finished SCRAM have.
+    let scram = "334 Z28gb24=\r\n535 x\r\n221 x\r\n";
+    let first = server(&["AUTH SCRAM-SHA-256 PLAIN LOGIN"], &[]);
+    for (text, times) in [
+        (server(&["AUTH SCRAM-SHA-256 PLAIN LOGIN"], &[535, 535, 221]), 2),
+        (server(&["AUTH PLAIN LOGIN"], &[535, 221]), 1),
+        (first + scram, 1),
+    ] {
+        let session = play(&text, &caller);
+        assert!(matches!(session.failure, Some(Failure::Login(_))), "{session:?}");
+        assert_eq!(session.said.matches("AUTH").count(), times, "{}", session.said);
+    }
     // It is not the mechanism's fault.
     let session = play(&server(&["AUTH PLAIN LOGIN"], &[454, 221]), &caller);
     assert!(matches!(session.failure, Some(Failure::Login(_))));

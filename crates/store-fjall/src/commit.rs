@@ -27,6 +27,7 @@ use crate::{
     error::failed,
     key_file::KeyFile,
     log::Log,
+    meters::Meters,
     tables::{
         batch::Batch,
         lanes::Lanes,
@@ -35,6 +36,8 @@ use crate::{
         views::Views,
     },
 };
+pub(crate) use damage::accepted;
+
 use acceptance::Content;
 use bytes::Bytes;
 use contents::Contents;
@@ -42,10 +45,10 @@ use folders::FolderStates;
 use futures_channel::oneshot;
 use open::Opener;
 use parking_lot::Mutex;
-use posta_mail::{MailId, Timestamp};
+use posta_mail::MailId;
 use posta_store::{
-    Acceptance, AccountId, Event, FolderId, Leases, ModSeq, Settled, Settlement, SourceId,
-    StoreError, Uid, Watchers,
+    Acceptance, AccountId, Event, Leases, ModSeq, Settled, Settlement, SourceId, StoreError,
+    Watchers,
 };
 use removals::{Asked, Large, Until};
 use std::{
@@ -96,14 +99,7 @@ pub(crate) enum Request {
         acceptance: Acceptance,
         done: Done<()>,
     },
-    Remove {
-        account: AccountId,
-        folder: FolderId,
-        uids: Vec<Uid>,
-        time: Timestamp,
-        purge: Timestamp,
-        done: Done<usize>,
-    },
+    Remove(Asked),
     Settle {
         settlement: Settlement,
         done: Done<Settled>,
@@ -125,7 +121,7 @@ impl Request {
             Self::Append { done, .. } | Self::Accept { done, .. } | Self::Note { done, .. } => {
                 let _ = done.send(Err(error));
             }
-            Self::Remove { done, .. } => {
+            Self::Remove(Asked { done, .. }) => {
                 let _ = done.send(Err(error));
             }
             Self::Settle { done, .. } => {
@@ -173,6 +169,7 @@ pub(crate) struct Committer {
     pub(crate) visitors: Arc<Mutex<Leases<SourceId>>>,
     pub(crate) watchers: Watchers,
     pub(crate) keys: Arc<KeyFile>,
+    pub(crate) meters: Arc<Meters>,
     /// Events told so far, modulo 2^32.
     pub(crate) told: u32,
     pub(crate) folders: FolderStates,
@@ -192,10 +189,11 @@ pub(crate) struct Committer {
 impl Committer {
     /// Reads the state that the last run left on the disk.
     pub(crate) fn new(schema: Schema, opener: &Opener, disk: Disk) -> Result<Self, StoreError> {
-        let Opener { segments, usages, views, lanes, visitors, watchers, keys, .. } =
+        let Opener { segments, usages, views, lanes, visitors, watchers, keys, meters, .. } =
             opener.clone();
         let set_aside = opener.set_aside.lock().take();
-        let log = recover::log(&schema, segments.clone(), set_aside.as_deref())?;
+        let mut log = recover::log(&schema, segments.clone(), set_aside.as_deref())?;
+        log.count_in(meters.clone());
         let contents = Contents::new(&schema, segments, log.segment())?;
         let accounts = schema.account_ids()?;
         let last_account = schema.number(schema::LAST_ACCOUNT)?.unwrap_or_default();
@@ -218,6 +216,7 @@ impl Committer {
             visitors,
             watchers,
             keys,
+            meters,
             told,
             folders: FolderStates::default(),
             large,
@@ -251,6 +250,14 @@ impl Committer {
         }
     }
 
+    /// Returns whether mail would be accepted now.
+    pub(crate) fn ready(&self) -> Result<(), StoreError> {
+        if self.log.is_broken() {
+            return Err(StoreError::Failed("a sync failed: a restart is needed".to_owned()));
+        }
+        if self.room < Room::Mail { Err(StoreError::Full) } else { Ok(()) }
+    }
+
     /// Serves requests until all senders are gone, or the tables refuse a change. Returns whether they did.
     pub(crate) fn run(mut self, requests: &mpsc::Receiver<Request>) -> bool {
         let mut groups: u32 = 0;
@@ -265,10 +272,8 @@ impl Committer {
                     self.run_or_wait(until, change);
                     None
                 }
-                Request::Remove { account, folder, uids, time, purge, done }
-                    if uids.len() > self.piece =>
-                {
-                    self.begin_removal(Asked { account, folder, uids, time, purge, done });
+                Request::Remove(asked) if asked.count() > self.piece => {
+                    self.begin_removal(asked);
                     None
                 }
                 request => self.serve(request, requests),
@@ -340,7 +345,7 @@ impl Committer {
     /// Holds the next group back while tables are written more slowly than mail arrives. The engine
     /// bounds how many memtables wait to be written, but not how far the active one grows meanwhile:
     /// fifty senders of 50 MiB made it hold 600 MiB.
-    fn wait_for_memory(&self) {
+    pub(crate) fn wait_for_memory(&self) {
         for _ in 0..MEMORY_WAITS {
             if self.schema.database.write_buffer_size() < MEMORY {
                 return;

@@ -30,7 +30,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsString,
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read as _, Write},
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
@@ -175,6 +175,18 @@ impl KeyFile {
         fs::rename(&new, &self.path)?;
         let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    }
+
+    /// Returns the file as it is, for a backup; none if there is none.
+    pub(crate) fn copy(&self) -> Result<Option<Vec<u8>>, KeyFileError> {
+        let mut file = match self.open(OFlags::RDONLY) {
+            Ok(file) => file,
+            Err(KeyFileError::Missing(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut octets = Vec::new();
+        file.read_to_end(&mut octets).map_err(|error| self.failed(error))?;
+        Ok(Some(octets))
     }
 
     /// Seals a secret with a new key, which is durable afterwards. `bound` is what the secret

@@ -10,13 +10,17 @@
 //! Chunks of messages that were still arriving are found by their entry in the `arriving` keyspace
 //! and dropped.
 
+mod closed;
 mod commit;
 mod disk;
 mod error;
 mod key_file;
 mod log;
+mod meters;
+mod salvage;
 mod store;
 mod tables;
 
 pub use log::Missing;
+pub use salvage::{Checked, Damage, LostMessage, Repaired, check, repair};
 pub use store::FjallStore;

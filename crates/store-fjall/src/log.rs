@@ -13,14 +13,16 @@
 
 mod keeper;
 mod piece;
+mod scan;
 mod segments;
 
 pub(crate) use keeper::{Checkpoint, Position};
 pub(crate) use piece::{ContentKey, Kind};
+pub(crate) use scan::{Found, scan};
 pub use segments::Missing;
-pub(crate) use segments::{Place, Segments, Walk};
+pub(crate) use segments::{Pin, Place, Segments, Walk};
 
-use crate::{disk, error::io_failed};
+use crate::{disk, error::io_failed, meters::Meters};
 use keeper::Keeper;
 use posta_store::StoreError;
 use std::{collections::BTreeSet, fs::File, os::unix::fs::FileExt, sync::Arc};
@@ -58,6 +60,7 @@ pub(crate) struct Log {
     /// The offset up to which the file's blocks are allocated.
     allocated: u64,
     broken: Option<Broken>,
+    meters: Arc<Meters>,
 }
 
 /// The reason why nothing more can be written.
@@ -90,7 +93,13 @@ impl Log {
             spare: BTreeSet::new(),
             allocated: length,
             broken: None,
+            meters: Arc::default(),
         })
+    }
+
+    /// Makes the log count its syncs there.
+    pub(crate) fn count_in(&mut self, meters: Arc<Meters>) {
+        self.meters = meters;
     }
 
     /// Begins a group, whose pieces have their final places from then on.
@@ -156,7 +165,7 @@ impl Log {
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
-        let synced = self.file.sync_data().map_err(io_failed);
+        let synced = self.meters.sync(|| self.file.sync_data()).map_err(io_failed);
         synced.inspect_err(|_| self.broken = Some(Broken::Sync))?;
         self.unsynced = false;
         Ok(())
@@ -165,6 +174,11 @@ impl Log {
     /// Breaks the log because a group could not be put into the tables.
     pub(crate) fn fail(&mut self) {
         self.broken = Some(Broken::Tables);
+    }
+
+    /// Returns whether the log takes no more.
+    pub(crate) const fn is_broken(&self) -> bool {
+        self.broken.is_some()
     }
 
     /// Returns whether the tables and the log have to be opened again.

@@ -5,7 +5,9 @@
 //! contents that may have to come from the disk, go to reader threads, so that no session's thread waits for a
 //! disk.
 
+mod backups;
 mod contents;
+mod copies;
 mod cursor;
 mod directory;
 mod folders;
@@ -14,6 +16,7 @@ mod mailboxes;
 mod queue;
 mod readers;
 mod records;
+mod shared;
 mod sources;
 mod upkeep;
 mod watch;
@@ -26,12 +29,14 @@ use crate::{
     },
     key_file::KeyFile,
     log::{Missing, Segments},
+    meters::Meters,
     tables::{lanes::Lanes, schema::Schema, usage::Usages, views::Views},
 };
+use backups::Snapshots;
 use cursor::Cursor;
 use futures_channel::oneshot;
 use parking_lot::Mutex;
-use posta_store::{Leases, Pending, SourceId, StoreError, Watchers};
+use posta_store::{Leases, Pending, SourceId, StoreError, TagSeparators, Tallies, Watchers};
 use readers::Readers;
 use std::{
     future::ready,
@@ -46,7 +51,7 @@ use std::{
 const PIECE: usize = 1_000;
 
 /// The name of the log's directory, in the store's directory.
-const LOG: &str = "log";
+pub(crate) const LOG: &str = "log";
 
 /// The embedded store. Dropping it finishes the changes that were requested, then closes the files.
 #[derive(Debug)]
@@ -58,7 +63,11 @@ pub struct FjallStore {
     lanes: Arc<Mutex<Lanes>>,
     visitors: Arc<Mutex<Leases<SourceId>>>,
     keys: Arc<KeyFile>,
+    meters: Arc<Meters>,
+    tags: TagSeparators,
     watchers: Watchers,
+    tallies: Tallies,
+    snapshots: Snapshots,
     /// The progress of purging, expiring and forgetting.
     purging: Cursor,
     expiring: Cursor,
@@ -102,25 +111,13 @@ impl FjallStore {
     }
 
     fn open_all(directory: &Path, keys: &Path, piece: usize) -> Result<Self, StoreError> {
-        let segments = Segments::open(&directory.join(LOG))?;
-        let opener = Opener {
-            directory: directory.to_owned(),
-            segments: Arc::new(segments),
-            tables: Arc::default(),
-            usages: Arc::default(),
-            views: Arc::default(),
-            lanes: Arc::default(),
-            visitors: Arc::default(),
-            watchers: Watchers::default(),
-            keys: Arc::new(KeyFile::new(keys)),
-            piece,
-            set_aside: Arc::default(),
-        };
+        let opener = opener(directory, keys, piece)?;
         let mut committer = opener.open()?;
         committer.drop_arriving()?;
         let (requests, receiver) = mpsc::channel();
-        let Opener { segments, tables, usages, views, lanes, visitors, watchers, keys, .. } =
-            opener.clone();
+        let Opener {
+            segments, tables, usages, views, lanes, visitors, watchers, keys, meters, ..
+        } = opener.clone();
         let committer = thread::Builder::new()
             .name("posta-commit".into())
             .spawn(move || opener.serve(committer, &receiver))
@@ -133,7 +130,11 @@ impl FjallStore {
             lanes,
             visitors,
             keys,
+            meters,
+            tags: TagSeparators::default(),
             watchers,
+            tallies: Tallies::default(),
+            snapshots: Snapshots::default(),
             purging: Cursor::default(),
             expiring: Cursor::default(),
             forgetting: Cursor::default(),
@@ -141,6 +142,13 @@ impl FjallStore {
             requests: Some(requests),
             committer: Some(committer),
         })
+    }
+
+    /// Makes these characters separate users from tags.
+    #[must_use]
+    pub fn with_tags(mut self, tags: TagSeparators) -> Self {
+        self.tags = tags;
+        self
     }
 
     /// Returns the damage that the start found: the addresses of the accounts with unreadable messages, and the
@@ -209,6 +217,34 @@ impl Drop for FjallStore {
             let _ = committer.join();
         }
     }
+}
+
+/// Returns the parameters of opening the store in a directory.
+fn opener(directory: &Path, keys: &Path, piece: usize) -> Result<Opener, StoreError> {
+    Ok(Opener {
+        directory: directory.to_owned(),
+        segments: Arc::new(Segments::open(&directory.join(LOG))?),
+        tables: Arc::default(),
+        usages: Arc::default(),
+        views: Arc::default(),
+        lanes: Arc::default(),
+        visitors: Arc::default(),
+        watchers: Watchers::default(),
+        keys: Arc::new(KeyFile::new(keys)),
+        meters: Arc::default(),
+        piece,
+        set_aside: Arc::default(),
+    })
+}
+
+/// Has the thread that commits, which is the caller's here, work on the store in a directory, and closes the store.
+pub(crate) fn with_committer<T>(
+    directory: &Path,
+    keys: &Path,
+    work: impl FnOnce(&mut Committer) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut committer = opener(directory, keys, PIECE)?.open()?;
+    work(&mut committer)
 }
 
 /// Returns a change that sends its outcome to the caller.

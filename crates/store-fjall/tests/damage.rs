@@ -1,6 +1,8 @@
 //! What a start does about damage: it finds it, tells of it, and mends what the log can mend.
 #![allow(clippy::unwrap_used)]
 
+mod scratch;
+
 use posta_mail::Timestamp;
 use posta_store::{
     AccountId, CHUNK, Contents, Credentials, Directory, FolderId, Mailboxes, Upkeep,
@@ -8,9 +10,10 @@ use posta_store::{
 };
 use posta_store_fjall::{FjallStore, Missing};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::{self, File},
-    os::unix::fs::FileExt,
+    io::ErrorKind,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -37,16 +40,46 @@ fn accept(store: &FjallStore, number: u64, account: AccountId) {
     block_on(store.accept(acceptance)).unwrap();
 }
 
-/// What the disk would hold if the process were killed now.
+/// What the disk would hold if the process were killed now: no file changed while the files were copied. The engine
+/// writes and removes files in its own time.
 fn copy(from: &Path, to: &Path) {
+    for _ in 0..1_000 {
+        let before = state(from);
+        // Later than the resolution of a file system's clock.
+        thread::sleep(Duration::from_millis(20));
+        if before != state(from) {
+            continue;
+        }
+        copy_files(from, to);
+        if before == state(from) {
+            return;
+        }
+        fs::remove_dir_all(to).unwrap();
+    }
+    unreachable!("the files are never at rest");
+}
+
+/// The files below a directory, as they are now.
+fn state(directory: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
+    let mut state = BTreeMap::new();
+    for path in files(directory) {
+        // One that is gone is not in the state.
+        if let Ok(file) = fs::metadata(&path) {
+            state.insert(path, (file.len(), file.mtime(), file.mtime_nsec()));
+        }
+    }
+    state
+}
+
+fn copy_files(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let to = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
+            copy_files(&entry.path(), &to);
+        } else if let Err(error) = fs::copy(entry.path(), to) {
+            assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
         }
     }
 }
@@ -77,7 +110,7 @@ fn whole(store: &FjallStore, account: AccountId) -> usize {
 /// that its segment of the log was given back.
 #[test]
 fn a_damaged_journal_costs_nothing() {
-    let live = tempfile::tempdir().unwrap();
+    let live = scratch::directory();
     let store = open(live.path());
     let account = add_account(&store, "ana@x.test");
     // Until the first segment is given back.
@@ -92,13 +125,13 @@ fn a_damaged_journal_costs_nothing() {
     }
     let mut set_aside = 0;
     for part in 0..12 {
-        let dead = tempfile::tempdir().unwrap();
+        let dead = scratch::directory();
         copy(live.path(), dead.path());
         for journal in with_extension(dead.path(), "jnl") {
             let file = File::options().read(true).write(true).open(&journal).unwrap();
-            let at = fs::read(&journal).unwrap().iter().rposition(|octet| *octet != 0).unwrap_or(0);
+            let end = scratch::end(&fs::read(&journal).unwrap());
             let mut octet = [0];
-            let at = at as u64 * part / 12;
+            let at = end as u64 * part / 12;
             if file.read_exact_at(&mut octet, at).is_ok() {
                 file.write_all_at(&[octet[0] ^ 0x40], at).unwrap();
             }
@@ -118,11 +151,56 @@ fn a_damaged_journal_costs_nothing() {
     assert!(set_aside > 0, "the engine noticed none of it");
 }
 
+/// The number of a group of changes in the engine's journal is another, which the engine does not notice: an old group
+/// does not go over what is newer.
+#[test]
+fn a_journal_with_other_numbers_costs_nothing() {
+    let live = scratch::directory();
+    let live = live.path().join("store");
+    let store = open(&live);
+    let account = add_account(&store, "ana@x.test");
+    for number in 0..20 {
+        accept_small(&store, number, account);
+        let uid = block_on(store.maildrop(account)).unwrap().get(0).unwrap().uid;
+        block_on(store.remove(account, FolderId::INBOX, vec![uid], second(1), second(2))).unwrap();
+        block_on(store.sweep(second(3))).unwrap();
+    }
+    // From here on the tables have all that in their files, and the journal has it too.
+    drop(store);
+    let store = open(&live);
+    (2_000..2_020).for_each(|number| accept_small(&store, number, account));
+    drop(store);
+    let [journal] = &with_extension(&live, "jnl")[..] else { panic!("one journal") };
+    let octets = fs::read(journal).unwrap();
+    // The mark at a group's end, that of the next one's beginning, and the number of its items.
+    let begins = (0..octets.len() - 20).filter(|&at| octets[at..].starts_with(b"FJL\x03\x01"));
+    let numbers: Vec<_> = begins.map(|at| at + 5 + 4).collect();
+    assert!(numbers.len() > 60, "{}", numbers.len());
+    let mut set_aside = 0;
+    for (case, &at) in numbers.iter().step_by(5).enumerate() {
+        let dead = scratch::directory();
+        let dead = dead.path().join("store");
+        copy(&live, &dead);
+        let copied = dead.join(journal.file_name().unwrap());
+        let file = File::options().write(true).open(copied).unwrap();
+        // Higher, and lower than any.
+        let number = if case % 2 == 0 { [octets[at], 0, 0, 0, 1, 0, 0, 0] } else { [0; 8] };
+        file.write_all_at(&number, at as u64).unwrap();
+        for _ in 0..2 {
+            let store = open(&dead);
+            assert_eq!((messages(&store, account), whole(&store, account)), (20, 20), "at {at}");
+            assert_eq!((store.unreadable(), store.missing()), (vec![], None));
+        }
+        set_aside += usize::from(dead.join("damaged-journal-1").exists());
+    }
+    assert!(set_aside > 10, "{set_aside} were noticed");
+}
+
 /// The log is gone: the store starts, says whose messages cannot be read, and takes new ones. Each start
 /// says so again.
 #[test]
 fn a_log_that_is_gone_is_told_of() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch::directory();
     let store = open(directory.path());
     let [ana, bob] = ["ana@x.test", "bob@x.test"].map(|address| add_account(&store, address));
     for number in 0..80 {
@@ -156,7 +234,7 @@ fn a_log_that_is_gone_is_told_of() {
 /// Killed, and then the log was cut: every message that was acknowledged is there, or told of.
 #[test]
 fn a_log_that_is_cut_is_told_of() {
-    let live = tempfile::tempdir().unwrap();
+    let live = scratch::directory();
     let store = open(live.path());
     let ana = add_account(&store, "ana@x.test");
     for number in 0..160 {
@@ -165,10 +243,10 @@ fn a_log_that_is_cut_is_told_of() {
     // Until the engine's journal has what was acknowledged last.
     thread::sleep(Duration::from_millis(200));
     for part in [1, 3, 7] {
-        let dead = tempfile::tempdir().unwrap();
+        let dead = scratch::directory();
         copy(live.path(), dead.path());
         let segment = dead.path().join("log/000000000001");
-        let end = fs::read(&segment).unwrap().iter().rposition(|octet| *octet != 0).unwrap() as u64;
+        let end = scratch::end(&fs::read(&segment).unwrap()) as u64;
         File::options().write(true).open(&segment).unwrap().set_len(end * part / 8).unwrap();
         let mut before = None;
         for start in 0..3 {
@@ -199,20 +277,20 @@ fn accept_small(store: &FjallStore, number: u64, account: AccountId) {
 
 /// A store with 160 small messages, as a kill leaves it.
 fn killed() -> (tempfile::TempDir, AccountId) {
-    let live = tempfile::tempdir().unwrap();
+    let live = scratch::directory();
     let store = open(live.path());
     let ana = add_account(&store, "ana@x.test");
     (0..160).for_each(|number| accept_small(&store, number, ana));
     // Until the engine's journal has what was acknowledged last.
     thread::sleep(Duration::from_millis(200));
-    let dead = tempfile::tempdir().unwrap();
+    let dead = scratch::directory();
     copy(live.path(), dead.path());
     (dead, ana)
 }
 
 fn segment(directory: &Path) -> (File, u64) {
     let path = directory.join("log/000000000001");
-    let end = fs::read(&path).unwrap().iter().rposition(|octet| *octet != 0).unwrap() as u64 + 1;
+    let end = scratch::end(&fs::read(&path).unwrap()) as u64;
     (File::options().write(true).open(path).unwrap(), end)
 }
 
@@ -311,7 +389,8 @@ fn a_log_that_lost_a_write_is_told_of() {
 
 /// The files below a directory.
 fn files(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let entries = entries.map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
@@ -319,7 +398,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 /// damage is and what helps, in words.
 #[test]
 fn damaged_tables_are_told_of_with_the_cure() {
-    let live = tempfile::tempdir().unwrap();
+    let live = scratch::directory();
     let store = open(live.path());
     let ana = add_account(&store, "ana@x.test");
     (0..10).for_each(|number| accept_small(&store, number, ana));
@@ -338,7 +417,7 @@ fn damaged_tables_are_told_of_with_the_cure() {
         let octets = fs::read(&path).unwrap();
         let half = octets[..octets.len() / 2].to_vec();
         for octets in [Some(half), Some(b"999".to_vec()), None] {
-            let dead = tempfile::tempdir().unwrap();
+            let dead = scratch::directory();
             copy(live.path(), dead.path());
             let path = dead.path().join(path.strip_prefix(live.path()).unwrap());
             match &octets {

@@ -1,13 +1,16 @@
 //! The embedded store passes the suite, and keeps its promises over a restart.
 #![allow(clippy::unwrap_used)]
 
+mod scratch;
+
 use posta_mail::{MailId, Timestamp};
 use posta_store::{
-    CHUNK, Contents, Credentials, Destination, Directory, Item, Mailboxes, Queue, StoreError,
-    conformance::{self, block_on, message, read},
+    CHUNK, Contents, Credentials, Destination, Directory as _, Item, Mailboxes, Queue, Store,
+    StoreError,
+    conformance::{self, Site, block_on, message},
 };
 use posta_store_fjall::FjallStore;
-use std::{num::NonZeroUsize, path::Path};
+use std::{num::NonZeroUsize, path::Path, sync::Arc};
 
 fn open(directory: &Path) -> FjallStore {
     FjallStore::open(directory).unwrap()
@@ -17,61 +20,55 @@ fn second(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).unwrap()
 }
 
+/// A directory for a store, which goes with it.
+struct Directory {
+    directory: tempfile::TempDir,
+    piece: Option<NonZeroUsize>,
+}
+
+impl Site for Directory {
+    fn open(&self) -> Arc<dyn Store> {
+        let path = self.directory.path().join("store");
+        Arc::new(match self.piece {
+            Some(piece) => FjallStore::open_in_pieces(&path, piece).unwrap(),
+            None => open(&path),
+        })
+    }
+}
+
+fn directory(piece: Option<NonZeroUsize>) -> Box<dyn Site> {
+    Box::new(Directory { directory: scratch::directory(), piece })
+}
+
 #[test]
 fn conforms() {
-    let directory = tempfile::tempdir().unwrap();
-    let made = std::cell::Cell::new(0);
-    conformance::run(&|| {
-        made.set(made.get() + 1);
-        Box::new(open(&directory.path().join(made.get().to_string())))
-    });
+    conformance::run(&|| directory(None));
 }
 
 /// The same with removals that go in pieces of a few messages, which is how large ones go.
 #[test]
 fn conforms_in_small_pieces() {
-    let directory = tempfile::tempdir().unwrap();
-    let (made, piece) = (std::cell::Cell::new(0), NonZeroUsize::new(3).unwrap());
-    conformance::run(&|| {
-        made.set(made.get() + 1);
-        let place = directory.path().join(made.get().to_string());
-        Box::new(FjallStore::open_in_pieces(&place, piece).unwrap())
-    });
+    let about_removals = ["removal", "removed", "many", "expire", "purged", "random::mailboxes"];
+    conformance::run_some(&|| directory(NonZeroUsize::new(3)), &about_removals);
+}
+
+/// Many other sequences than those of an ordinary run: `cargo test -p posta-store-fjall --test store -- --ignored`.
+#[test]
+#[ignore = "takes minutes"]
+fn conforms_in_many_sequences() {
+    conformance::run_random(&|| directory(None), 100..200);
+    conformance::run_random(&|| directory(NonZeroUsize::new(3)), 200..300);
 }
 
 #[test]
-fn everything_is_there_after_a_restart() {
+fn what_arrived_in_part_is_gone_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
-    let chunk = vec![b'x'; CHUNK];
-    let (account, before) = block_on(async {
-        let store = open(directory.path());
-        let account = store
-            .add_account(&"ana@x.test".parse().unwrap(), Credentials::default())
-            .await
-            .unwrap();
-        store.accept(message(1, second(0), b"one\r\n", &[account])).await.unwrap();
-        let mut long = message(2, second(1), b"two\r\n", &[account]);
-        store.append(long.id, 0, &chunk).await.unwrap();
-        long.chunks = 1;
-        store.accept(long).await.unwrap();
-        store.append(MailId::new(second(2), 3), 0, &chunk).await.unwrap(); // never accepted
-        (account, store.maildrop(account).await.unwrap())
-    });
-    block_on(async {
-        let store = open(directory.path());
-        assert_eq!(store.maildrop(account).await.unwrap(), before);
-        let long = read(&store, account, before.get(1).unwrap().uid).await;
-        assert!(long.ends_with(b"xtwo\r\n"));
-        let partial = store.chunk(MailId::new(second(2), 3), 0).await.unwrap();
-        assert_eq!(partial, None, "what arrived in part is gone");
-        // The clock went back by years; unique-ids still increase.
-        store.accept(message(4, Timestamp::UNIX_EPOCH, b"x", &[account])).await.unwrap();
-        let after = store.maildrop(account).await.unwrap().iter().last().unwrap();
-        assert!(after.uid > before.get(1).unwrap().uid);
-        let another =
-            store.add_account(&"bob@x.test".parse().unwrap(), Credentials::default()).await;
-        assert_ne!(another.unwrap(), account);
-    });
+    let id = MailId::new(second(2), 3);
+    let store = open(directory.path());
+    block_on(store.append(id, 0, &vec![b'x'; CHUNK])).unwrap();
+    drop(store);
+    let store = open(directory.path());
+    assert_eq!(block_on(store.chunk(id, 0)).unwrap(), None);
 }
 
 /// Whoever held a lease is gone with the process.

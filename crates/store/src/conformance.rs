@@ -1,9 +1,27 @@
-//! The suite that every store passes: each rule of the crate, trait by trait, then long random sequences of
-//! operations compared with the in-memory reference.
+//! The suite that every store passes: one list of [cases](cases), each of which checks one rule, trait by trait;
+//! then long random sequences of operations compared with the in-memory reference.
 //!
-//! It panics where a store breaks a rule, as tests do, and drives futures by itself, so that it
-//! works without any asynchronous runtime.
+//! A store's own tests call [`run`] with a function that makes empty places for it. Cases are independent: each has a
+//! place of its own, and several run at the same moment. A case panics where the store breaks its rule, as tests do;
+//! [`run`] goes on with the others and names all that failed. Futures are driven on plain threads, so the suite works
+//! with any asynchronous runtime and without one: a store that needs one enters it by itself.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used)]
+
+mod case;
+
+/// Lists the functions of a module that each check a rule, given a store that is empty (or, after `of a site:`, its
+/// site).
+macro_rules! cases {
+    (@ $make:ident [$($name:ident),* $(,)?]) => {
+        pub(in crate::conformance) const CASES: &[crate::conformance::Case] =
+            &[$(crate::conformance::Case::$make(
+                concat!(module_path!(), "::", stringify!($name)),
+                |it| Box::pin($name(it)),
+            )),*];
+    };
+    (of a site: $($names:tt)*) => { cases!(@ of_a_site [$($names)*]); };
+    ($($names:tt)*) => { cases!(@ of_a_store [$($names)*]); };
+}
 
 mod contents;
 mod directory;
@@ -15,16 +33,18 @@ mod mailboxes;
 mod queue;
 mod random;
 mod records;
+mod restart;
 mod sources;
 mod upkeep;
 mod watch;
 
+pub use case::{Case, Make, Site, run, run_random, run_some};
 pub use queue::item;
 pub use sources::source;
 
 use crate::{
-    Acceptance, AccountId, CHUNK, Credentials, Delivery, FolderId, HEAD, Maildrop, Store, Summary,
-    Uid,
+    Acceptance, AccountId, CHUNK, Credentials, Delivery, Flags, FolderId, HEAD, Maildrop, Store,
+    Summary, Uid,
 };
 use posta_mail::{Address, Domain, MailId, ThreadId, Timestamp, crlf::lines_of};
 use std::{
@@ -37,31 +57,29 @@ use std::{
 
 const INBOX: FolderId = FolderId::INBOX;
 
-/// Makes an empty store.
-pub type Make<'a> = &'a dyn Fn() -> Box<dyn Store>;
-
-/// Runs the whole suite.
-///
-/// # Panics
-/// When the store breaks a rule.
-pub fn run(make: Make<'_>) {
-    block_on(async {
-        contents::run(make).await;
-        heads::run(make).await;
-        mailboxes::run(make).await;
-        folders::run(make).await;
-        upkeep::run(make).await;
-        large::run(make).await;
-        records::run(make).await;
-        history::run(make).await;
-        directory::run(make).await;
-        queue::run(make).await;
-        sources::run(make).await;
-        watch::run(make).await;
-        for seed in 1..=8 {
-            random::run(&*make(), seed).await;
-        }
-    });
+/// Returns all cases, which are the same for every store.
+pub fn cases() -> impl Iterator<Item = &'static Case> {
+    let parts = [
+        contents::CASES,
+        heads::CASES,
+        mailboxes::CASES,
+        folders::CASES,
+        upkeep::CASES,
+        large::CASES,
+        records::CASES,
+        history::CASES,
+        directory::CASES,
+        directory::DOMAINS,
+        directory::REMOVAL,
+        directory::RESOLVE,
+        queue::CASES,
+        sources::CASES,
+        watch::CASES,
+        watch::SHARED,
+        restart::CASES,
+        random::CASES,
+    ];
+    parts.into_iter().flatten()
 }
 
 /// Runs a future to its end on this thread.
@@ -100,13 +118,15 @@ pub fn message(number: u64, time: Timestamp, content: &[u8], to: &[AccountId]) -
         events: Vec::new(),
         reports: Vec::new(),
         collected: None,
+        records: Vec::new(),
     }
 }
 
 /// A delivery into the inbox of an account.
 #[must_use]
 pub const fn delivery(account: AccountId, prefix: Vec<u8>) -> Delivery {
-    Delivery { account, folder: FolderId::INBOX, prefix, unique_id: None, date: None }
+    let (folder, flags) = (FolderId::INBOX, Flags::NONE);
+    Delivery { account, folder, prefix, unique_id: None, date: None, flags, keywords: Vec::new() }
 }
 
 /// All of a message of an inbox, as it is kept.

@@ -1,8 +1,10 @@
 //! The directory: the accounts with mailboxes here, and the places that other addresses lead to.
 
 mod resolution;
+mod tags;
 
 pub use resolution::{AddressOwner, Resolution, ResolvedAccount, untagged};
+pub use tags::{TagSeparators, TagSeparatorsError};
 
 use crate::{
     error::Pending,
@@ -13,6 +15,11 @@ use std::{fmt, str::FromStr};
 
 /// Accounts, aliases and local domains.
 pub trait Directory: Send + Sync + 'static {
+    /// Returns the characters that separate users from tags, by which addresses are resolved.
+    fn tags(&self) -> TagSeparators {
+        TagSeparators::default()
+    }
+
     /// Resolves an address: returns everything that the reply to a RCPT command needs, in one call.
     fn resolve(&self, address: &Address) -> Pending<'_, Resolution>;
 
@@ -29,8 +36,8 @@ pub trait Directory: Send + Sync + 'static {
     /// Returns the account with this id.
     fn account_by_id(&self, id: AccountId) -> Pending<'_, Option<Account>>;
 
-    /// Returns the oldest account of a domain, whose name is given in lower case: the oldest that can
-    /// log in, if there is one.
+    /// Returns the oldest account of a domain, whose name is given in lower case: the oldest whose mail somebody
+    /// reads ([`Account::is_read`]), if there is one.
     fn first_account(&self, domain: &str) -> Pending<'_, Option<Account>>;
 
     /// Returns accounts in the order of their addresses, after `after`, at most `limit`. A caller that
@@ -52,6 +59,18 @@ pub trait Directory: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount); [`StoreError::Sealed`](crate::StoreError::Sealed) when a password for APOP cannot be sealed.
     fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()>;
+
+    /// Replaces an account's password as [`Directory::set_password`] does, if its hash is still `old`. Returns whether it
+    /// was.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount).
+    fn replace_password(
+        &self,
+        address: &Address,
+        old: String,
+        credentials: Credentials,
+    ) -> Pending<'_, bool>;
 
     /// Sets the maximal number of octets in an account's mailbox; `None` for any number. The store only
     /// keeps the number; the code that accepts mail enforces it.
@@ -77,6 +96,12 @@ pub trait Directory: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount).
     fn set_marks_junk(&self, address: &Address, marks_junk: bool) -> Pending<'_, ()>;
+
+    /// Sets whether an account only sends mail ([`Account::send_only`]).
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount).
+    fn set_send_only(&self, address: &Address, send_only: bool) -> Pending<'_, ()>;
 
     /// Gives an account another address, whose domain becomes local. Its mailbox, unique-ids and
     /// credentials stay. The same transaction removes an alias of the old name, and sets `aliases`. The
@@ -195,13 +220,16 @@ pub struct Account {
     pub disabled: bool,
     /// Whether POP3 shows the messages of the folder Junk among those of the inbox, with a mark.
     pub marks_junk: bool,
+    /// Whether the account belongs to a program that only sends mail: it has no mailbox, and mail for it is refused
+    /// unless the account forwards it.
+    pub send_only: bool,
 }
 
 impl Account {
     /// Returns a new account, without a quota or additional rights.
     #[must_use]
     pub const fn new(id: AccountId, address: Address, credentials: Credentials) -> Self {
-        let (forwards, disabled, marks_junk) = (false, false, false);
+        let (forwards, disabled, marks_junk, send_only) = (false, false, false, false);
         let quota = None;
         Self {
             id,
@@ -212,7 +240,14 @@ impl Account {
             forwards,
             disabled,
             marks_junk,
+            send_only,
         }
+    }
+
+    /// Returns whether somebody can read the account's mail: logins are not disabled, and it has a mailbox.
+    #[must_use]
+    pub const fn is_read(&self) -> bool {
+        !self.disabled && !self.send_only
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::Pending;
 use posta_mail::{Address, MailId, ReversePath, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -23,11 +24,12 @@ pub trait History: Send + Sync + 'static {
 }
 
 /// An event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// The message's id. Events about refusals before there was a message have an id of their own.
     pub id: MailId,
     /// The time of the event.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub time: Timestamp,
     /// The description of the event.
     #[serde(flatten)]
@@ -35,11 +37,12 @@ pub struct Event {
 }
 
 /// The client that brought something, and the circumstances.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Origin {
     /// The time of the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub connected: Option<Timestamp>,
     /// The client's address; none for a Unix socket, and for messages that this server made itself.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +62,7 @@ pub struct Origin {
 }
 
 /// A refusal, with the reply.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
     /// The command, or the address that it was about.
     pub about: String,
@@ -88,7 +91,7 @@ const fn is_once(times: &u32) -> bool {
 }
 
 /// The counts of many clients' refusals, of which there were too many to list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CountedRefusals {
     /// The command.
     pub command: String,
@@ -101,7 +104,7 @@ pub struct CountedRefusals {
 }
 
 /// A client in [`CountedRefusals`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CountedClient {
     /// The network in text form: an IPv4 address, or the /64 of an IPv6 address.
     pub client: String,
@@ -110,7 +113,7 @@ pub struct CountedClient {
 }
 
 /// The mailboxes that have a message now, with the address that led there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum InMailbox {
     /// The mailbox of the recipient's own address.
@@ -145,7 +148,7 @@ impl InMailbox {
 }
 
 /// The fate of a recipient in an attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fate {
     /// The recipient.
     pub recipient: Address,
@@ -159,7 +162,7 @@ pub struct Fate {
 }
 
 /// The answer of a filter about a message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FilterResult {
     /// The filter: its protocol and its address.
     pub filter: String,
@@ -174,7 +177,7 @@ pub struct FilterResult {
 }
 
 /// The result of a check of a message's origin.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckResult {
     /// The method (RFC 8601 §2.7): `iprev`, `spf`, `dkim`, `dmarc` or `arc`.
     pub method: String,
@@ -189,7 +192,7 @@ pub struct CheckResult {
 }
 
 /// The description of an event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "what", rename_all = "kebab-case")]
 pub enum What {
     /// A message was accepted.
@@ -241,6 +244,7 @@ pub enum What {
     /// There were more refusals than are listed one by one.
     Counted {
         /// The time since which they were counted.
+        #[schemars(with = "String", extend("format" = "date-time"))]
         since: Timestamp,
         /// The number of networks that they came from, as far as these were counted separately.
         networks: u32,
@@ -261,6 +265,7 @@ pub enum What {
         /// The number of failed logins.
         failures: u32,
         /// The time when the lock-out ends, if no more logins fail.
+        #[schemars(with = "String", extend("format" = "date-time"))]
         until: Timestamp,
     },
     /// A POP3 client opened a maildrop.
@@ -294,6 +299,7 @@ pub enum What {
         mailboxes: Vec<InMailbox>,
         /// The time of the next attempt for the remaining recipients.
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<String>", extend("format" = "date-time"))]
         next: Option<Timestamp>,
     },
     /// The operator released the message from quarantine.
@@ -309,7 +315,7 @@ pub enum What {
         report: MailId,
         /// The recipient of the report.
         to: Address,
-        /// `delivered`, `delayed` or `failed`.
+        /// `delivered`, `delayed` or `failed`; `away` for a note that a recipient is not there.
         action: String,
     },
 }

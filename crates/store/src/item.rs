@@ -7,11 +7,14 @@ use posta_mail::{
     Address, MailId, ReversePath, ThreadId, Timestamp,
     envelope::{Body, Late, Notify, Return},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
 /// The name of a queue item: the message, and the number of the destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct ItemId {
     /// The message.
@@ -89,7 +92,7 @@ pub struct Waiting {
 }
 
 /// The reason why an item is where it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ItemState {
     /// The item waits for its time.

@@ -1,7 +1,7 @@
 //! Storage of mail: the [`Store`] trait, which is the sum of a small trait for each subject; the records; the
 //! in-memory reference store; and the conformance suite for all stores.
 //!
-//! All stores obey these rules, and [`conformance`] checks them:
+//! All stores obey these rules, and the module `conformance` checks them:
 //!
 //! 1. **Durable before done.** When the future of a changing method resolves to `Ok`, the change
 //!    survives the loss of power. Changes that wait at the same moment may share one sync.
@@ -15,10 +15,11 @@
 //!    the sessions that saw it, and can be restored until its purge time.
 //! 6. **No method assumes one process.**
 
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 
-mod acceptance;
 mod contents;
+pub mod copies;
 mod directory;
 mod error;
 mod folders;
@@ -33,11 +34,10 @@ mod sources;
 mod upkeep;
 mod watch;
 
-pub use acceptance::{Acceptance, Collected, Delivery};
 pub use contents::{CHUNK, Contents, HEAD, Layout};
 pub use directory::{
     Account, AddressOwner, Alias, Credentials, Directory, RemovedAccount, Resolution,
-    ResolvedAccount, SendAs, keeps_copy, untagged,
+    ResolvedAccount, SendAs, TagSeparators, TagSeparatorsError, keeps_copy, untagged,
 };
 pub use error::{Pending, StoreError};
 pub use folders::{Folder, Folders};
@@ -48,8 +48,8 @@ pub use history::{
 pub use item::lease::{Lease, Leases, Token};
 pub use item::{Destination, Envelope, Item, ItemId, ItemIdError, ItemState, Waiting};
 pub use mailboxes::{
-    Block, Changes, Entry, FlagChange, Flags, FlagsChanged, KEYWORD, KEYWORDS, Keyword,
-    KeywordError, Mailboxes, Maildrop, Summary, UniqueId, Usage,
+    Acceptance, Block, Changes, Collected, Delivery, Entry, FlagChange, Flags, FlagsChanged,
+    KEYWORD, KEYWORDS, Keyword, KeywordError, Mailboxes, Maildrop, Summary, UniqueId, Usage,
 };
 pub use memory::MemoryStore;
 pub use names::{
@@ -57,16 +57,36 @@ pub use names::{
     ModSeq, Role, RoleError, SourceId, Uid,
 };
 pub use queue::{Claimed, Queue, Settled, Settlement};
-pub use records::{DOMAIN_KEYS, Records, SecretOf};
+pub use records::{
+    APP_PASSWORDS, DOMAIN_KEYS, MessageRecord, NAME, Records, SecretOf, check_name, is_of_directory,
+};
 pub use sources::{ClaimedSource, Keep, Login, LoginTls, Source, Sources, Visit};
-pub use upkeep::Upkeep;
-pub use watch::{Subject, Watch, Watcher, Watchers};
+pub use upkeep::figures::{
+    Counter, Histogram, HistogramFigures, MICROSECONDS, ObjectFigures, REQUESTS, StoreFigures,
+};
+pub use upkeep::nodes::{CLOCK_TOLERANCE, DEAD, NodeStanding, NodeState, Nodes, Vital, Vitals};
+pub use upkeep::{
+    Backups, PIECES, PieceKey, Restores, Rows, SNAPSHOT_IDLE, Snapshot, SnapshotId, Upkeep,
+};
+pub use watch::tally::{Change, Count, Shared, Tallies, Tally};
+pub use watch::{Followed, HistoryFollower, Subject, Watch, Watcher, Watchers};
 
 /// A whole store: the sum of the traits, each of which has one subject. Each method is one transaction.
 /// Code that holds a `dyn Store` can call all of them; code that needs only some subjects should ask for
 /// those.
 pub trait Store:
-    Contents + Mailboxes + Folders + Queue + History + Directory + Sources + Records + Upkeep + Watch
+    Contents
+    + Mailboxes
+    + Folders
+    + Queue
+    + History
+    + Directory
+    + Sources
+    + Records
+    + Upkeep
+    + Watch
+    + Nodes
+    + Shared
 {
 }
 
@@ -81,5 +101,7 @@ impl<S> Store for S where
         + Records
         + Upkeep
         + Watch
+        + Nodes
+        + Shared
 {
 }

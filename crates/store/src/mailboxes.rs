@@ -1,15 +1,16 @@
 //! Mailboxes: the messages of an account, in its folders.
 
+mod acceptance;
 mod entry;
 mod flags;
 mod maildrop;
 
+pub use acceptance::{Acceptance, Collected, Delivery};
 pub use entry::{Entry, UniqueId};
 pub use flags::{FlagChange, Flags, KEYWORD, KEYWORDS, Keyword, KeywordError};
 pub use maildrop::{Block, Maildrop, Summary};
 
 use crate::{
-    acceptance::Acceptance,
     error::Pending,
     names::{AccountId, FolderId, ModSeq, Uid},
 };
@@ -51,10 +52,19 @@ pub trait Mailboxes: Send + Sync + 'static {
         limit: usize,
     ) -> Pending<'_, Vec<Entry>>;
 
-    /// Removes messages from a folder, to be purged at `purge`: all or none, however many there are, and
-    /// whatever happens meanwhile. Messages that are already removed, or were moved to another folder,
-    /// are skipped. Returns the number removed. No reader sees part of a removal, and other calls are
-    /// served while a large one is in progress.
+    /// Removes messages from folders, each of which is named once, to be purged at `purge`: all or none,
+    /// however many there are, and whatever happens meanwhile. Messages that are already removed, or were
+    /// moved to another folder, are skipped. Returns the number removed. No reader sees part of a removal
+    /// from a folder, and other calls are served while a large one is in progress.
+    fn remove_from(
+        &self,
+        account: AccountId,
+        names: Vec<(FolderId, Vec<Uid>)>,
+        now: Timestamp,
+        purge: Timestamp,
+    ) -> Pending<'_, usize>;
+
+    /// Removes messages from one folder, as [`Mailboxes::remove_from`] does.
     fn remove(
         &self,
         account: AccountId,
@@ -62,7 +72,9 @@ pub trait Mailboxes: Send + Sync + 'static {
         uids: Vec<Uid>,
         now: Timestamp,
         purge: Timestamp,
-    ) -> Pending<'_, usize>;
+    ) -> Pending<'_, usize> {
+        self.remove_from(account, vec![(folder, uids)], now, purge)
+    }
 
     /// Moves messages to another folder, where each gets the next UID. Their flags and unique-ids stay,
     /// and their old names are remembered until `purge`. Messages that no longer exist are skipped.

@@ -8,13 +8,14 @@ mod history;
 mod mailboxes;
 mod queue;
 mod records;
+mod shared;
 mod sources;
 mod upkeep;
 mod watch;
 
 use crate::{
     contents::Layout,
-    directory::{Account, RemovedAccount},
+    directory::{Account, RemovedAccount, TagSeparators},
     error::{Pending, StoreError},
     folders::Folder,
     history::Event,
@@ -24,7 +25,7 @@ use crate::{
     names::{AccountId, AliasName, FolderId, ModSeq, SourceId, Uid},
     records::SecretOf,
     sources::Source,
-    watch::{Subject, Watchers},
+    watch::{Subject, Watchers, tally::Tallies},
 };
 use bytes::Bytes;
 use folders::Ledger;
@@ -46,7 +47,9 @@ type Key = (AccountId, FolderId, Uid);
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     inner: Mutex<Box<Inner>>,
+    tags: TagSeparators,
     watchers: Watchers,
+    tallies: Tallies,
     /// The number of transactions run so far.
     transactions: AtomicU64,
 }
@@ -120,6 +123,12 @@ struct Moved {
 }
 
 impl MemoryStore {
+    /// Makes these characters separate users from tags.
+    #[must_use]
+    pub fn with_tags(self, tags: TagSeparators) -> Self {
+        Self { tags, ..self }
+    }
+
     /// Returns an empty store.
     #[must_use]
     pub fn new() -> Self {
@@ -132,6 +141,13 @@ impl MemoryStore {
         self.transactions.load(Ordering::Relaxed)
     }
 
+    /// Returns the number of contents, complete or not.
+    #[must_use]
+    pub fn contents(&self) -> usize {
+        let inner: MutexGuard<'_, Box<Inner>> = self.inner.lock();
+        inner.content.len()
+    }
+
     /// Runs a transaction. A panic inside one is a bug that leaves the maps intact, so a poisoned lock
     /// is ignored.
     fn with<'a, T: Send + 'a>(
@@ -140,7 +156,12 @@ impl MemoryStore {
     ) -> Pending<'a, T> {
         self.transactions.fetch_add(1, Ordering::Relaxed);
         let mut inner: MutexGuard<'_, Box<Inner>> = self.inner.lock();
-        Box::pin(ready(transaction(&mut inner)))
+        let before = inner.events.len();
+        let done = transaction(&mut inner);
+        if self.watchers.is_followed() && inner.events.len() > before {
+            self.watchers.tell_events(inner.events[before..].to_vec());
+        }
+        Box::pin(ready(done))
     }
 
     /// Runs a transaction that changes something. The watchers are informed, even if it failed.
@@ -166,10 +187,23 @@ impl MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance;
+    use crate::{
+        Store,
+        conformance::{self, Site},
+    };
+    use std::sync::Arc;
+
+    /// What is in memory stays as long as its site.
+    struct Memory(Arc<MemoryStore>);
+
+    impl Site for Memory {
+        fn open(&self) -> Arc<dyn Store> {
+            self.0.clone()
+        }
+    }
 
     #[test]
     fn conforms() {
-        conformance::run(&|| Box::new(MemoryStore::new()));
+        conformance::run(&|| Box::new(Memory(Arc::default())));
     }
 }

@@ -5,15 +5,16 @@ mod folder;
 pub use folder::{FOLDER_NAME, FOLDERS, FolderId, FolderName, FolderNameError, Role, RoleError};
 
 use posta_mail::{Address, AddressError, Domain, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{cmp::Ordering, fmt, str::FromStr};
 
 /// The name of an account, for as long as the store exists. An account that is removed and added again
 /// has another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AccountId(pub u64);
 
-/// The name of a private key that signs mail: a random number, never used again.
+/// The name of a private key: a random number, never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct KeyId(pub u64);
 
@@ -38,13 +39,25 @@ impl ModSeq {
     }
 }
 
-/// The name of an alias.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// The name of an alias. Names sort by their text, so a catch-all stands among the addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AliasName {
     /// One address.
     Address(Address),
     /// Every address of the domain that has neither an account nor an alias: `@domain`.
     CatchAll(Domain),
+}
+
+impl PartialOrd for AliasName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for AliasName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.to_string().cmp(&other.to_string())
+    }
 }
 
 impl AliasName {
@@ -81,9 +94,29 @@ impl FromStr for AliasName {
 
 /// Names a source for as long as the store exists.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    Default,
+    JsonSchema,
 )]
 pub struct SourceId(pub u64);
+
+impl SourceId {
+    /// Returns the id under which the messages imported into an account's mailbox are remembered, so that none is
+    /// imported twice. No source has it.
+    #[must_use]
+    pub const fn imports_of(account: AccountId) -> Self {
+        Self(1 << 63 | account.0)
+    }
+}
 
 impl fmt::Display for SourceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,11 +1,11 @@
 //! The queue: the messages that wait to be sent.
 
 use crate::{
-    acceptance::{Acceptance, Delivery},
     error::Pending,
     history::Event,
     item::lease::{Lease, Token},
     item::{Destination, Item, ItemId, ItemState},
+    mailboxes::{Acceptance, Delivery},
 };
 use posta_mail::Timestamp;
 
@@ -41,7 +41,8 @@ pub trait Queue: Send + Sync + 'static {
     /// that are being worked on, are skipped. Returns the number of items changed.
     fn reschedule(&self, items: Vec<(ItemId, Timestamp)>, state: ItemState) -> Pending<'_, usize>;
 
-    /// Returns a time before which nothing can be claimed. It is exact after a claim that found nothing.
+    /// Returns a time before which nothing can be claimed. After a claim that found nothing, that is later than the
+    /// claim, so a relay that waits until then is neither late nor busy.
     fn next_due(&self) -> Pending<'_, Option<Timestamp>>;
 
     /// Returns at most `limit` items of the queue, in the order of their names, those after `after`.

@@ -1,14 +1,51 @@
 //! Small records of the server's own, and the secrets that the server has to read again.
 
 use crate::{
-    error::Pending,
+    error::{Pending, StoreError},
     names::{AccountId, KeyId, SourceId},
 };
 use posta_mail::Secret;
 
+/// The most octets in the name of a record, and in the name under which a collected or imported message is remembered.
+/// Names become keys of tables, which cannot be of any length: those of PostgreSQL have 2,704 octets at most. No record has
+/// a longer name, and none can be stored.
+pub const NAME: usize = 2_048;
+
+/// Checks that a name can be that of a record or of a collected message.
+///
+/// # Errors
+/// When it is longer than [`NAME`].
+pub fn check_name(name: &str) -> Result<(), StoreError> {
+    if name.len() <= NAME {
+        return Ok(());
+    }
+    let words = format!("a name of {} octets cannot be kept: {NAME} are the most", name.len());
+    Err(StoreError::Failed(words))
+}
+
 /// The kind of the records with the keys that sign a domain's mail. They are part of the directory: a
 /// watcher of the directory is informed of their changes.
 pub const DOMAIN_KEYS: &str = "domain-keys";
+
+/// The kind of the records with the passwords of accounts' programs. They are part of the directory, too.
+pub const APP_PASSWORDS: &str = "app-passwords";
+
+/// Returns whether the records of a kind are part of the directory, so that its watchers are informed of their changes.
+#[must_use]
+pub fn is_of_directory(kind: &str) -> bool {
+    matches!(kind, DOMAIN_KEYS | APP_PASSWORDS)
+}
+
+/// A small record that is stored in the same transaction as a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageRecord {
+    /// The kind of the record.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Its content.
+    pub record: Vec<u8>,
+}
 
 /// Small records of the server's own, each with a kind and a name; and secrets.
 pub trait Records: Send + Sync + 'static {
@@ -51,7 +88,7 @@ pub trait Records: Send + Sync + 'static {
     /// removes those given as `None`. If the present record is not the expected one, no secret changes.
     ///
     /// # Errors
-    /// [`StoreError::Sealed`](crate::StoreError::Sealed) when a secret cannot be sealed.
+    /// [`StoreError::Sealed`] when a secret cannot be sealed.
     fn keep_with_secrets(
         &self,
         kind: &'static str,
@@ -65,13 +102,13 @@ pub trait Records: Send + Sync + 'static {
     /// this first: if the key file is missing, the operator may put it back, and a new file must not take its place.
     ///
     /// # Errors
-    /// [`StoreError::Sealed`](crate::StoreError::Sealed) when they cannot be opened.
+    /// [`StoreError::Sealed`] when they cannot be opened.
     fn check_seals(&self) -> Pending<'_, ()>;
 
     /// Returns a secret, if there is one. Callers must hold it no longer than necessary.
     ///
     /// # Errors
-    /// [`StoreError::Sealed`](crate::StoreError::Sealed) when the secret is stored, but cannot be read.
+    /// [`StoreError::Sealed`] when the secret is stored, but cannot be read.
     fn secret(&self, of: SecretOf) -> Pending<'_, Option<Secret>>;
 }
 
@@ -82,6 +119,6 @@ pub enum SecretOf {
     Source(SourceId),
     /// The password of an account, for APOP.
     Apop(AccountId),
-    /// A private key that signs mail, in PKCS #8.
+    /// A private key: one that signs mail or belongs to a certificate, in PKCS #8, or an account at an authority.
     Key(KeyId),
 }

@@ -7,6 +7,7 @@ use crate::{
     names::{AccountId, SourceId},
 };
 use posta_mail::{Secret, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
@@ -64,6 +65,9 @@ pub trait Sources: Send + Sync + 'static {
     /// acceptance.
     fn collected(&self, source: SourceId) -> Pending<'_, BTreeMap<String, Timestamp>>;
 
+    /// Returns, for each of these unique-ids, whether a message with it was accepted from a source.
+    fn has_collected(&self, source: SourceId, unique_ids: Vec<String>) -> Pending<'_, Vec<bool>>;
+
     /// Forgets messages that a source no longer has.
     fn forget_collected(&self, source: SourceId, unique_ids: Vec<String>) -> Pending<'_, ()>;
 }
@@ -87,7 +91,7 @@ pub struct Source {
 }
 
 /// A POP3 server and the login there. The password is stored separately.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Login {
     /// `host:port`.
     pub server: String,
@@ -100,7 +104,7 @@ pub struct Login {
 }
 
 /// The use of TLS in a login.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoginTls {
     /// None: for servers on this machine.
@@ -112,7 +116,7 @@ pub enum LoginTls {
 }
 
 /// The messages that stay on a server after they were collected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keep {
     /// Nothing.
@@ -168,9 +172,10 @@ pub struct ClaimedSource {
 }
 
 /// The result of a visit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Visit {
     /// The time.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub time: Timestamp,
     /// The number of messages collected.
     pub collected: u64,

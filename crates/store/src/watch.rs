@@ -5,7 +5,13 @@
 //! what happened, as when the connection to a shared store was lost for a while, but never less. Whoever is told
 //! looks into the store.
 
-use crate::names::AccountId;
+mod follow;
+pub mod tally;
+
+pub use follow::{Followed, HistoryFollower};
+
+use crate::{history::Event, names::AccountId};
+use follow::Followers;
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -29,6 +35,9 @@ pub trait Watch: Send + Sync + 'static {
     /// Returns a watcher that is told of everything that happens to these subjects from now on. What is read from
     /// the store afterwards has whatever happened before.
     fn watch(&self, subjects: &[Subject]) -> Watcher;
+
+    /// Returns a follower of the history, which gets every event that this process writes from now on.
+    fn follow(&self) -> HistoryFollower;
 }
 
 /// A subject that can be watched.
@@ -62,6 +71,7 @@ struct Shared {
     by_subject: Mutex<HashMap<Subject, Vec<Weak<Heard>>>>,
     /// The number of watched mailboxes. Messages arrive often, and usually none is watched.
     mailboxes: AtomicUsize,
+    followers: Followers,
 }
 
 /// The subjects that a watcher has been informed about.
@@ -97,6 +107,23 @@ impl Watchers {
         }
         drop(by_subject);
         Watcher { heard, subjects, shared: self.0.clone() }
+    }
+
+    /// Returns a new follower of the history.
+    #[must_use]
+    pub fn follow(&self) -> HistoryFollower {
+        HistoryFollower::new(self.0.clone())
+    }
+
+    /// Returns whether anybody follows the history.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        self.0.followers.exist()
+    }
+
+    /// Informs the followers of events that are written and can be read.
+    pub fn tell_events(&self, events: Vec<Event>) {
+        self.0.followers.tell(events);
     }
 
     /// Informs the watchers of a change.

@@ -1,29 +1,32 @@
 //! `posta account`.
 
+mod app_password;
+pub(crate) mod away;
+mod days;
+pub(crate) mod forward;
 mod life;
+pub(crate) mod passwd;
 pub(crate) mod sender;
 mod weak;
 
 use crate::{
     Place,
     config::Octets,
+    fault::{demand, fail, fault},
     operator,
     output::{self, say},
     runtime::block_on,
 };
-use anyhow::{Result, bail, ensure};
+use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
-use posta_server::{
-    admin::{AccountLine, JunkOverPop3, Request, Response},
-    collect::import::{Folders, Imported},
-};
-use std::path::{Path, PathBuf};
+use posta_mail::Address;
+use posta_server::admin::{AccountLine, JunkOverPop3, Request};
 
 /// Manage accounts, whether the server runs or not.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Add an account; its domain becomes local.
-    Add(WithPassword),
+    Add(Add),
     /// List the accounts with their addresses, messages and octets.
     List {
         #[command(flatten)]
@@ -77,6 +80,21 @@ pub(crate) enum Command {
     },
     /// Change an account's password.
     Password(WithPassword),
+    #[command(subcommand)]
+    AppPassword(app_password::Command),
+    /// Limit an account to sending, for a program: it has no mailbox, and mail for it is refused, unless
+    /// `posta forward` names somebody who gets it.
+    ///
+    /// Example: posta account send-only printer@example.test
+    SendOnly {
+        #[command(flatten)]
+        place: Place,
+        /// The account's address.
+        address: String,
+        /// Give the account a mailbox again.
+        #[arg(long)]
+        off: bool,
+    },
     /// Bring back a removed account with its mail and password, or messages that were removed from an existing
     /// account's mailbox. Removed accounts and messages are purged after a week.
     ///
@@ -89,30 +107,6 @@ pub(crate) enum Command {
         /// Only messages removed since this time, such as 2026-11-24T08:00:00Z, or within a span such as 2h.
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
-    },
-    /// Import a Maildir into an account's mailbox. The POP3 unique-ids of Dovecot or Courier are kept, so that
-    /// mail programs collect nothing twice. Messages that were imported before are skipped.
-    ///
-    /// Messages in its folders (.Sent, Archive/2024) go into the same mailbox, except those in Drafts, Junk
-    /// and Trash. Links are not followed. Everything that is skipped is named and counted.
-    ///
-    /// Example: posta account import ana@example.test /home/ana/Maildir
-    Import {
-        #[command(flatten)]
-        place: Place,
-        /// The account's address.
-        address: String,
-        /// The Maildir. It is not changed.
-        maildir: PathBuf,
-        /// The file of unique-ids, if it is not in the Maildir: a dovecot-uidlist or a courierpop3dsizelist.
-        #[arg(long, value_name = "FILE")]
-        unique_ids: Option<PathBuf>,
-        /// Skip all folders; import only the inbox.
-        #[arg(long, conflicts_with = "all_folders")]
-        inbox_only: bool,
-        /// Import Drafts, Junk and Trash too.
-        #[arg(long)]
-        all_folders: bool,
     },
     /// Set an account's quota: a size such as 1GiB, or none.
     Quota {
@@ -167,6 +161,15 @@ pub(crate) struct From {
 }
 
 #[derive(Args)]
+pub(crate) struct Add {
+    #[command(flatten)]
+    account: WithPassword,
+    /// Let the account only send, as a program's does: it has no mailbox.
+    #[arg(long, conflicts_with = "apop")]
+    send_only: bool,
+}
+
+#[derive(Args)]
 pub(crate) struct WithPassword {
     #[command(flatten)]
     place: Place,
@@ -182,42 +185,53 @@ pub(crate) struct WithPassword {
 }
 
 impl WithPassword {
+    /// Asks for the password. An address that cannot be one is refused first.
     fn ask(&self) -> Result<String> {
+        let is_valid = self.address.parse::<Address>();
+        is_valid.map_err(|error| {
+            fault("invalid-address", format!("{:?} is not valid: {error}", self.address))
+        })?;
         let prompt = format!("Password for {}: ", self.address);
         let password = super::read_password(self.password_stdin, &prompt)?;
         if !self.password_stdin {
             let again = super::read_password(false, "The same again: ")?;
             if password != again {
-                bail!("the two passwords differ");
+                fail!("passwords-differ", "the two passwords differ");
             }
         }
         let Ok(password) = str::from_utf8(password.expose()) else {
-            bail!("the password is not UTF-8")
+            fail!("password-not-utf8", "the password is not UTF-8")
         };
-        // Not where none was given, which is refused.
-        if let Some(why) = weak::weakness(password, &self.address).filter(|_| !password.is_empty())
-        {
+        Ok(password.to_owned())
+    }
+
+    /// Gives an account its password by a request, and then warns if the password is easily guessed: not before it
+    /// is certain that the password holds.
+    fn carry_out(
+        &self,
+        request: impl FnOnce(String, String, bool) -> Request,
+        said: &str,
+    ) -> Result<()> {
+        let password = self.ask()?;
+        let Self { place, address, apop, .. } = self;
+        let weakness = weak::weakness(&password, address);
+        let request = request(address.clone(), password, *apop);
+        super::carry_out(place, request, &format!("{address} {said}"))?;
+        if let Some(why) = weakness {
             output::complain(format_args!(
-                "warning: the password is easily guessed: {why}; `posta account password {}` changes it",
-                self.address
+                "warning: the password is easily guessed: {why}; `posta account password {address}` changes it"
             ));
         }
-        Ok(password.to_owned())
+        Ok(())
     }
 }
 
 pub(crate) fn run(command: Command) -> Result<()> {
     let (place, request, said) = match command {
-        Command::Add(add) => {
-            let (password, apop, address) = (add.ask()?, add.apop, add.address);
-            let said = format!("{address} can receive mail and log in");
-            (add.place, Request::AccountAdd { address, password, apop }, said)
-        }
-        Command::Password(change) => {
-            let (password, apop, address) = (change.ask()?, change.apop, change.address);
-            let said = format!("{address} has a new password");
-            (change.place, Request::AccountPassword { address, password, apop }, said)
-        }
+        Command::Add(add) => return life::add(add),
+        Command::Password(change) => return life::password(&change),
+        Command::AppPassword(command) => return app_password::run(command),
+        Command::SendOnly { place, address, off } => return life::send_only(&place, address, !off),
         Command::Remove { place, address, yes } => return life::remove(&place, &address, yes),
         Command::Rename { place, address, new, alias } => {
             return life::rename(&place, &address, &new, alias);
@@ -227,10 +241,13 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Quota { place, address, quota } => {
             let octets = match quota.as_str() {
                 "none" => None,
-                size => Some(Octets::plausible(size).map_err(|words| anyhow::anyhow!(words))?.0),
+                size => {
+                    Some(Octets::plausible(size).map_err(|words| fault("invalid-size", words))?.0)
+                }
             };
-            ensure!(
+            demand!(
                 octets != Some(0),
+                "quota-of-nothing",
                 "a mailbox that may hold nothing refuses all mail: give a size such as 1GiB, or none for no \
                  limit"
             );
@@ -248,14 +265,6 @@ pub(crate) fn run(command: Command) -> Result<()> {
         }
         Command::List { place, removed: true, json } => return life::list_removed(&place, json),
         Command::List { place, json, .. } => return list(&place, json),
-        Command::Import { place, address, maildir, unique_ids, inbox_only, all_folders } => {
-            let folders = match (inbox_only, all_folders) {
-                (true, _) => Folders::None,
-                (_, true) => Folders::All,
-                _ => Folders::Usual,
-            };
-            return import(&place, address, (&maildir, unique_ids), folders);
-        }
         Command::Undelete { place, address, since } => {
             return life::undelete(&place, address, since);
         }
@@ -263,49 +272,8 @@ pub(crate) fn run(command: Command) -> Result<()> {
     super::carry_out(&place, request, &said)
 }
 
-fn import(
-    place: &Place,
-    address: String,
-    (maildir, unique_ids): (&Path, Option<PathBuf>),
-    folders: Folders,
-) -> Result<()> {
-    // The server that handles the request has another working directory.
-    let maildir = std::path::absolute(maildir)?;
-    let unique_ids = unique_ids.map(std::path::absolute).transpose()?;
-    let request = Request::AccountImport { address: address.clone(), maildir, unique_ids, folders };
-    let Response::Imported(imported) = block_on(operator::execute(place, request))? else {
-        bail!(operator::UNEXPECTED);
-    };
-    for name in &imported.skipped_names {
-        crate::output::complain(format_args!("skipped {name}"));
-    }
-    let Imported { messages, in_folders, thrown_away, left_out, skipped, .. } = imported;
-    match in_folders {
-        0 => say!("{messages} messages came into the mailbox of {address}"),
-        _ => say!(
-            "{messages} messages came into the mailbox of {address}, {in_folders} of them from folders"
-        ),
-    }
-    if thrown_away > 0 {
-        say!("left out: {thrown_away} messages that are marked as thrown away (flag T)");
-    }
-    for (folder, messages) in left_out {
-        let how = if folders == Folders::Usual { " (--all-folders takes them)" } else { "" };
-        say!("left out: the folder {folder}, {messages} messages{how}");
-    }
-    ensure!(
-        skipped == 0,
-        "{skipped} names were skipped, the first of which are listed above; \
-         only regular files that can be read are messages"
-    );
-    Ok(())
-}
-
 fn list(place: &Place, json: bool) -> Result<()> {
-    let Response::Accounts(lines) = block_on(operator::execute(place, Request::AccountList))?
-    else {
-        bail!(operator::UNEXPECTED);
-    };
+    let lines = block_on(operator::accounts(place))?;
     super::show(&lines[..], json, |lines| {
         if lines.is_empty() {
             say!("There are no accounts yet: `posta account add ADDRESS` makes one.");
@@ -318,27 +286,30 @@ fn list(place: &Place, json: bool) -> Result<()> {
 fn print_table(lines: &[AccountLine]) {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["ADDRESS", "MESSAGES", "OCTETS", "QUOTA", "STATE", "ALSO SENDS AS"]);
+    table.set_header(["ADDRESS", "MESSAGES", "SIZE", "QUOTA", "STATE", "ALSO SENDS AS"]);
     for column in [1, 2, 3] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(comfy_table::CellAlignment::Right);
         }
     }
     for line in lines {
-        let quota = line.quota.map_or_else(|| "none".to_owned(), |octets| octets.to_string());
-        let (messages, octets) = (line.messages.to_string(), line.octets.to_string());
+        let quota = line.quota.map_or_else(|| "none".to_owned(), super::size);
+        let (messages, octets) = (line.messages.to_string(), super::size(line.octets));
         let (state, also) = (state(line), line.send_as.join(", "));
         table.add_row([line.address.clone(), messages, octets, quota, state, also]);
     }
     say!("{table}");
 }
 
-/// Returns the remarks on an account: whether logins are disabled, where its mail is forwarded, and whether POP3
-/// shows its junk.
+/// Returns the remarks on an account: whether logins are disabled, where its mail is forwarded, whether it only sends,
+/// and whether POP3 shows its junk.
 fn state(line: &AccountLine) -> String {
     let mut state = if line.disabled { "disabled" } else { "active" }.to_owned();
     if let members @ [_, ..] = &line.forwards_to[..] {
         state.push_str(&format!(", mail goes to {}", members.join(", ")));
+    }
+    if line.send_only {
+        state.push_str(", only sends");
     }
     if line.junk == JunkOverPop3::Mark {
         state.push_str(", junk marked");

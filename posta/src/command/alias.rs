@@ -93,10 +93,11 @@ pub(super) fn tell_leading(address: &str, leading: &[String]) {
 }
 
 fn list(place: &Place, json: bool) -> Result<()> {
-    let Response::Aliases(lines) = block_on(operator::execute(place, Request::AliasList))? else {
-        bail!(operator::UNEXPECTED);
-    };
-    super::show(&lines[..], json, |lines| lines.iter().for_each(print))
+    let lines = block_on(operator::aliases(place))?;
+    super::show(&lines[..], json, |lines| match lines {
+        [] => say!("There are no aliases yet: `posta alias add ADDRESS TARGET` makes one."),
+        lines => lines.iter().for_each(print),
+    })
 }
 
 fn print(AliasLine { name, targets, problems }: &AliasLine) {

@@ -1,10 +1,12 @@
 //! `posta check`.
 
-mod message;
+pub(crate) mod message;
+mod time_server;
 
 use crate::{
     Place,
     config::Config,
+    fault::fail,
     mail_setup::{self, DomainMail},
     operator,
     output::{self, marked, say},
@@ -16,15 +18,14 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use posta_net::clock::Clock;
 use posta_server::admin::{
-    Request, Response,
+    CheckQuery, Request, Response,
     checkup::{
         facts::Machine,
-        finding::{Finding, Severity, highest},
+        finding::{DomainChecked, Finding, Severity, highest},
         judge::judge,
         look::{Looking, look},
     },
 };
-use serde::Serialize;
 use std::{
     process::{ExitCode, Stdio},
     time::Duration,
@@ -96,16 +97,6 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-/// The results for a domain, in the form for scripts.
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Checked {
-    domain: String,
-    hostname: String,
-    severity: Severity,
-    findings: Vec<Finding>,
-}
-
 fn domains(arguments: &Arguments) -> Result<Severity> {
     let checked = block_on(async {
         let names = match &arguments.domain {
@@ -127,40 +118,58 @@ async fn local_domains(place: &Place) -> Result<Vec<String>> {
         bail!(operator::UNEXPECTED);
     };
     if lines.is_empty() {
-        bail!("there is no local domain: `posta domain add NAME` makes one");
+        fail!("no-local-domain", "there is no local domain: `posta domain add NAME` makes one");
     }
     Ok(lines.into_iter().map(|line| line.domain).collect())
 }
 
-async fn check(arguments: &Arguments, domain: &str) -> Result<Checked> {
-    let DomainMail { setup, line, certificate } = mail_setup::of(&arguments.place, domain).await?;
+async fn check(arguments: &Arguments, domain: &str) -> Result<DomainChecked> {
+    let mail = Box::pin(mail_setup::of(&arguments.place, domain)).await?;
     let config = wiring::config(&arguments.place)?;
-    let looking = Looking {
-        https: wiring::outside(&config)?,
-        block_lists: block_lists(arguments, &config),
-        tries_ports: !arguments.no_ports,
+    let named = Some(arguments.block_lists.clone());
+    let query = CheckQuery {
+        domain: domain.to_owned(),
+        block_lists: named.filter(|lists| arguments.no_block_lists || !lists.is_empty()),
+        no_ports: arguments.no_ports,
         outgoing: arguments.outgoing.clone(),
+    };
+    checked(&config, mail, query).await
+}
+
+/// Checks a domain, whose mail is as given.
+pub(super) async fn checked(
+    config: &Config,
+    mail: DomainMail,
+    query: CheckQuery,
+) -> Result<DomainChecked> {
+    let DomainMail { setup, line, certificate, issued } = mail;
+    let looking = Looking {
+        https: wiring::outside(config)?,
+        block_lists: query.block_lists.unwrap_or_else(|| usual_block_lists(config)),
+        tries_ports: !query.no_ports,
+        outgoing: query.outgoing,
+    };
+    let keeps_time = keeps_time().await;
+    let ahead = match keeps_time {
+        Some(true) => None,
+        _ => time_server::ahead(&*looking.https.resolver, &*wiring::clock()).await,
     };
     let machine = Machine {
         now: wiring::clock().now(),
         postmaster: line.postmaster,
         certificate,
-        keeps_time: keeps_time().await,
+        issued,
+        keeps_time,
+        ahead,
     };
     let hostname = setup.hostname.to_string();
     let facts = look(&looking, setup, machine).await;
     let findings = judge(&facts);
-    Ok(Checked { domain: line.domain, hostname, severity: highest(&findings), findings })
+    Ok(DomainChecked { domain: line.domain, hostname, severity: highest(&findings), findings })
 }
 
-/// Returns the lists to ask: those that the command line names, else the usual ones and those that the server itself asks.
-fn block_lists(arguments: &Arguments, config: &Config) -> Vec<String> {
-    if arguments.no_block_lists {
-        return Vec::new();
-    }
-    if !arguments.block_lists.is_empty() {
-        return arguments.block_lists.clone();
-    }
+/// Returns the lists to ask if none is named: the usual ones and those that the server itself asks.
+fn usual_block_lists(config: &Config) -> Vec<String> {
     let mut lists = BLOCK_LISTS.map(str::to_owned).to_vec();
     let own = config.door.block_lists.iter().map(|list| list.0.to_string());
     lists.extend(own.filter(|list| !BLOCK_LISTS.contains(&list.as_str())));
@@ -197,7 +206,7 @@ fn leap_status(report: &str) -> Option<bool> {
     }
 }
 
-fn print(checked: &Checked) {
+fn print(checked: &DomainChecked) {
     say!("{}, whose server is {}", checked.domain, checked.hostname);
     for Finding { subject, severity, says, cure } in &checked.findings {
         let (style, mark) = mark(*severity);

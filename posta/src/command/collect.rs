@@ -1,11 +1,18 @@
 //! `posta collect`.
 
-use super::client::fetch::Tls;
-use crate::{Place, config::Span, operator, output::say, runtime::block_on};
-use anyhow::{Context, Result, bail, ensure};
+use super::client::fetch::LoginOptions;
+use crate::{
+    Place,
+    config::Span,
+    fault::{demand, fail},
+    operator,
+    output::{counted, say},
+    runtime::block_on,
+};
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use posta_server::admin::{Request, Response, SourceLine};
-use posta_store::{Keep, Login, LoginTls, SourceId, Visit};
+use posta_store::{Keep, LoginTls, SourceId, Visit};
 
 /// Collect mail from POP3 servers elsewhere into mailboxes here.
 ///
@@ -13,6 +20,8 @@ use posta_store::{Keep, Login, LoginTls, SourceId, Visit};
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Add a source for an account. If the source exists, its password and options are replaced.
+    ///
+    /// The password is kept in the store, sealed with a key in a file of its own.
     ///
     /// Example: posta collect add ana@example.test --server pop.example.net:995 --user ana
     Add(Add),
@@ -46,22 +55,8 @@ pub(crate) struct Add {
     place: Place,
     /// The account that receives the mail.
     address: String,
-    /// The server to collect from.
-    #[arg(long, value_name = "HOST:PORT")]
-    server: String,
-    /// The user name on that server.
-    #[arg(long, value_name = "NAME")]
-    user: String,
-    /// Read the password from the first line of standard input. It is kept in the store, encrypted with a key in a
-    /// file of its own.
-    #[arg(long)]
-    password_stdin: bool,
-    /// How to use TLS.
-    #[arg(long, value_enum, default_value_t = Tls::Auto)]
-    tls: Tls,
-    /// Accept any certificate, such as a self-signed one.
-    #[arg(long)]
-    any_certificate: bool,
+    #[command(flatten)]
+    login: LoginOptions,
     /// What stays on the server: all, nothing, or messages of the last days, such as 7d.
     #[arg(long, value_name = "WHAT", default_value = "all")]
     keep: Keep,
@@ -91,27 +86,20 @@ pub(crate) fn run(command: Command) -> Result<()> {
 
 impl Add {
     fn run(self) -> Result<()> {
-        ensure!(
+        demand!(
             self.every.0.as_secs() >= SHORTEST,
+            "interval-too-short",
             "--every: at least a minute, such as --every 10m"
         );
-        let prompt = format!("Password of {} at {}: ", self.user, self.server);
-        let password = super::read_password(self.password_stdin, &prompt)?;
-        let password = String::from_utf8(password.expose().to_vec());
-        let login = Login {
-            tls: self.tls.with(&self.server),
-            server: self.server,
-            user: self.user,
-            any_certificate: self.any_certificate,
-        };
-        let (address, keep, every) = (self.address.clone(), self.keep, self.every.0.as_secs());
-        let check = !self.no_check;
-        let password = password.context("the password is not UTF-8")?;
+        let Self { place, address, login, keep, every, no_check } = self;
+        let (login, password) = login.read()?;
+        let (every, check) = (every.0.as_secs(), !no_check);
+        let of = address.clone();
         let request = Request::SourceAdd { address, login, password, keep, every, check };
-        let Response::Source(id) = block_on(operator::execute(&self.place, request))? else {
+        let Response::Source(id) = block_on(operator::execute(&place, request))? else {
             bail!(operator::UNEXPECTED);
         };
-        say!("source {id} is collected for {}; `posta collect run {id}` tries it", self.address);
+        say!("source {id} is collected for {of}; `posta collect run {id}` tries it");
         Ok(())
     }
 }
@@ -120,13 +108,13 @@ fn visit(place: &Place, id: SourceId) -> Result<()> {
     let request = Request::SourceRun { id };
     match block_on(operator::execute(place, request))? {
         Response::Visit(Some(Visit { collected, problem: None, .. })) => {
-            say!("{collected} messages collected");
+            say!("{} collected", counted(collected, "message"));
             Ok(())
         }
         Response::Visit(Some(Visit { collected, problem: Some(problem), .. })) => {
-            bail!("after {collected} messages: {problem}")
+            fail!("visit-failed", "after {}: {problem}", counted(collected, "message"))
         }
-        Response::Visit(None) => bail!("source {id} is being visited right now"),
+        Response::Visit(None) => fail!("source-busy", "source {id} is being visited right now"),
         _ => bail!(operator::UNEXPECTED),
     }
 }
@@ -164,13 +152,13 @@ fn print_table(lines: &[SourceLine]) {
         let last = match &line.last {
             None => "not yet".to_owned(),
             Some(Visit { time, collected, problem: None }) => {
-                format!("{time:.0}, {collected} messages")
+                format!("{time:.0}, {}", counted(*collected, "message"))
             }
             Some(Visit { time, problem: Some(problem), .. }) => format!("{time:.0}: {problem}"),
         };
         let from = format!("{} at {}", line.user, line.server);
         let (id, keep, every) =
-            (line.id.to_string(), line.keep.to_string(), format!("{}s", line.every));
+            (line.id.to_string(), line.keep.to_string(), super::span(line.every));
         table.add_row([id, line.address.clone(), from, tls(line).to_owned(), keep, every, last]);
     }
     say!("{table}");

@@ -1,5 +1,7 @@
 //! `posta config`.
 
+pub(crate) mod setup;
+
 use crate::{
     Place,
     config::{Origin, Setting, Source},
@@ -8,7 +10,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use serde::Serialize;
+use posta_server::admin::{ConfigChecked, OptionLine, OptionOrigin};
 
 /// See what the configuration says, and whether it is right.
 #[derive(Subcommand)]
@@ -35,42 +37,31 @@ pub(crate) fn run(command: Command) -> Result<()> {
     }
 }
 
-/// An option, as it is shown.
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Shown {
-    option: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<serde_json::Value>,
-    from: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<usize>,
-}
-
 fn show(place: &Place, json: bool) -> Result<()> {
     let source = wiring::source(place)?;
-    let settings = source.settings();
-    let shown: Vec<_> = settings.iter().map(as_json).collect::<Result<_>>()?;
-    super::show(&shown[..], json, |_| print_table(&source, &settings))
+    super::show(&lines(&source)?[..], json, |_| print_table(&source, &source.settings()))
 }
 
-fn as_json(setting: &Setting) -> Result<Shown> {
+/// Returns every option with its value and where that comes from.
+pub(super) fn lines(source: &Source) -> Result<Vec<OptionLine>> {
+    source.settings().into_iter().map(|setting| line(source, setting)).collect()
+}
+
+fn line(source: &Source, setting: Setting) -> Result<OptionLine> {
     let Setting { option, value, origin } = setting;
-    let value = value.as_ref().map(|value| -> Result<_> {
+    let value = value.map(|value| -> Result<_> {
         let table: toml::Table = toml::from_str(&format!("value = {value}"))?;
         Ok(serde_json::to_value(table.get("value").context("it has no value")?)?)
     });
-    let line = match origin {
-        Origin::Line(line) => Some(*line),
-        Origin::Default | Origin::CommandLine | Origin::Unset(_) => None,
+    let (from, line) = match origin {
+        Origin::Line(line) => (OptionOrigin::File, Some(line)),
+        Origin::Default => (OptionOrigin::Default, None),
+        Origin::CommandLine => (OptionOrigin::CommandLine, None),
+        Origin::Unset(_) => (OptionOrigin::Unset, None),
     };
-    let from = match origin {
-        Origin::Line(_) => "file",
-        Origin::Default => "default",
-        Origin::CommandLine => "command-line",
-        Origin::Unset(_) => "unset",
-    };
-    Ok(Shown { option: option.clone(), value: value.transpose()?, from: from.to_owned(), line })
+    let file = source.path.as_ref().filter(|_| from == OptionOrigin::File);
+    let file = file.map(|path| path.display().to_string());
+    Ok(OptionLine { option, value: value.transpose()?, from, file, line })
 }
 
 fn print_table(source: &Source, settings: &[Setting]) {
@@ -94,20 +85,29 @@ fn print_table(source: &Source, settings: &[Setting]) {
     say!("{table}");
 }
 
+/// Checks a configuration and the files that it names.
+pub(super) fn checked(source: &Source) -> Result<ConfigChecked> {
+    wiring::check(&source.config)?;
+    Ok(ConfigChecked {
+        file: source.path.as_ref().map(|path| path.display().to_string()),
+        set: source.set(),
+        remarks: source.outdated().collect(),
+    })
+}
+
 fn check(place: &Place) -> Result<()> {
     let source = wiring::source(place)?;
-    let outdated: Vec<_> = source.outdated().collect();
-    for words in &outdated {
+    for words in source.outdated() {
         say!("{words}.");
     }
-    wiring::check(&source.config)?;
-    match &source.path {
+    let ConfigChecked { file, set, .. } = checked(&source)?;
+    match file {
         Some(path) => {
-            let options = match source.set() {
+            let options = match set {
                 1 => "1 option is set in it, and the others have their defaults".to_owned(),
                 set => format!("{set} options are set in it, and the others have their defaults"),
             };
-            say!("The configuration {} is right: {options}.", path.display());
+            say!("The configuration {path} is right: {options}.");
         }
         None => say!("There is no configuration: the defaults hold."),
     }

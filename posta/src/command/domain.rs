@@ -1,6 +1,7 @@
 //! `posta domain`.
 
-mod dns;
+pub(crate) mod certificate;
+pub(super) mod dns;
 mod keys;
 
 use crate::{Place, operator, output::say, runtime::block_on};

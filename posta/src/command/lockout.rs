@@ -10,7 +10,7 @@ use posta_server::{
 
 /// List and lift lock-outs after failed logins.
 ///
-/// Lock-outs belong to the running server and end with it.
+/// Lock-outs belong to the running server and end with it; servers that share a store have them in common.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// List the lock-outs: client networks, and account names that are locked for networks which their owners

@@ -1,7 +1,18 @@
-//! `posta mail`.
+//! `posta mail`; and moving mailboxes in and out.
+
+mod at_once;
+mod crlf_reader;
+pub(crate) mod export;
+pub(crate) mod folder_names;
+pub(crate) mod import;
+mod maildir_flags;
+pub(crate) mod mbox;
+pub(crate) mod progress;
 
 use crate::{
-    Place, operator,
+    Place,
+    fault::fail,
+    operator,
     output::{self, say},
     runtime::block_on,
 };
@@ -90,7 +101,10 @@ impl InFolder {
             changed += count;
         }
         match changed {
-            0 => bail!("nothing has changed: `posta mail list` names what is there"),
+            0 => fail!(
+                "nothing-changed",
+                "nothing has changed: `posta mail list` names what is there"
+            ),
             1 => say!("1 message {done}"),
             count => say!("{count} messages {done}"),
         }

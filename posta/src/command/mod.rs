@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod alias;
+pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod client;
 pub(crate) mod collect;
@@ -11,18 +12,19 @@ pub(crate) mod domain;
 pub(crate) mod explain;
 pub(crate) mod folder;
 pub(crate) mod lockout;
+pub(crate) mod looking;
 pub(crate) mod mail;
 pub(crate) mod queue;
-pub(crate) mod reports;
 pub(crate) mod serve;
-pub(crate) mod trace;
 
 use crate::{
-    Place, operator,
+    Place,
+    fault::demand,
+    operator,
     output::{self, say},
     runtime::block_on,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use posta_mail::{Address, Secret};
 use posta_server::admin::Request;
 use serde::Serialize;
@@ -61,6 +63,19 @@ fn size(octets: u64) -> String {
     bytesize::ByteSize::b(octets).display().iec().to_string()
 }
 
+/// Formats a span of time for a person, as it is written on the command line: `1h 30m`.
+fn span(seconds: u64) -> String {
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds / 3_600 % 24, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
+    let some = parts.iter().filter(|(count, _)| *count > 0);
+    let some: Vec<_> = some.map(|(count, unit)| format!("{count}{unit}")).collect();
+    if some.is_empty() { "0s".to_owned() } else { some.join(" ") }
+}
+
 /// Reads a password from standard input or the terminal. It is never an argument, which every user of the
 /// machine could see in the list of processes.
 fn read_password(from_stdin: bool, prompt: &str) -> Result<Secret> {
@@ -71,8 +86,9 @@ fn read_password(from_stdin: bool, prompt: &str) -> Result<Secret> {
         let password = line.strip_suffix('\n').unwrap_or(&line);
         return Ok(Secret::new(password.strip_suffix('\r').unwrap_or(password).as_bytes()));
     }
-    ensure!(
+    demand!(
         io::stdin().is_terminal(),
+        "password-needed",
         "a password is needed: run this on a terminal, or give it with --password-stdin"
     );
     let password = rpassword::prompt_password(prompt).context("the terminal cannot be read")?;

@@ -5,8 +5,9 @@ pub(crate) mod quarantine;
 use crate::{
     Place,
     config::Span,
+    fault::fail,
     operator,
-    output::{self, say},
+    output::{self, counted, say},
     runtime::block_on,
 };
 use anyhow::{Result, bail};
@@ -124,7 +125,7 @@ impl Which {
             Ok(())
         })?;
         if shown == 0 && self.selection() != Selection::default() {
-            bail!("{NOTHING_FITS}");
+            fail!("nothing-in-queue", "{NOTHING_FITS}");
         }
         if shown == 0 {
             say!("Nothing waits.");
@@ -164,13 +165,14 @@ impl Which {
     fn change(&self, action: QueueAction, said: &str) -> Result<()> {
         let selection = self.selection();
         if selection == Selection::default() && !self.all {
-            bail!(
+            fail!(
+                "no-selection",
                 "say which: ids, --domain, --sender, --older, or --all for everything in the queue"
             );
         }
         let request = Request::QueueChange { selection, action };
         match block_on(operator::execute(&self.place, request))? {
-            Response::Count(0) => bail!("{NOTHING_FITS}"),
+            Response::Count(0) => fail!("nothing-in-queue", "{NOTHING_FITS}"),
             Response::Count(count) => say!("{count} {said}"),
             _ => bail!(operator::UNEXPECTED),
         }
@@ -219,7 +221,8 @@ fn print_item(line: &QueueLine) {
     say!("  from         <{}>", line.reverse_path);
     say!("  destination  {}", line.destination);
     say!("  accepted     {}, {} octets", line.accepted, line.octets);
-    say!("  state        {}, tried {} times, next {}", state(line), line.attempts, next(line));
+    let tried = counted(line.attempts, "time");
+    say!("  state        {}, tried {tried}, next {}", state(line), next(line));
     for recipient in &line.recipients {
         say!("  to           <{}>", recipient.address);
         for words in recipient.reply.iter().flat_map(|reply| reply.lines()) {
@@ -240,6 +243,10 @@ fn next(line: &QueueLine) -> String {
 }
 
 fn print_sum(sums: &[DestinationLine]) {
+    if sums.is_empty() {
+        say!("Nothing waits.");
+        return;
+    }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["DESTINATION", "ITEMS", "RECIPIENTS"]);

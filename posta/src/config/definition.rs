@@ -1,6 +1,6 @@
-//! What the definition of an option holds, and the macros that read the definitions of `options.rs`.
+//! What the definition of an option holds, and the macros that read the definitions of `options.rs` and `words.rs`.
 //!
-//! This file and `options.rs` know nothing but the standard library: `cargo xtask docs` compiles them too, with
+//! These three files know nothing but the standard library: `cargo xtask docs` compiles them too, with
 //! macros of its own that leave the types out, and writes docs/configuration.md from them.
 #![allow(dead_code, reason = "the program and `cargo xtask docs` use different parts of it")]
 

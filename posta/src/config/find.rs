@@ -1,7 +1,8 @@
 //! Finds the configuration file: the path in `--config`, else in `POSTA_CONFIG`, else one of two usual places, else
 //! none.
 
-use anyhow::{Result, ensure};
+use crate::fault::demand;
+use anyhow::Result;
 use rustix::process::geteuid;
 use std::{
     fs, io,
@@ -34,8 +35,9 @@ fn find_in(system: &Path, here: &Path) -> Result<Option<PathBuf>> {
     // Neither the file nor a link in its place.
     for metadata in [fs::symlink_metadata(here), fs::metadata(here)].into_iter().flatten() {
         let (owner, us) = (metadata.uid(), geteuid().as_raw());
-        ensure!(
+        demand!(
             owner == us || owner == 0,
+            "config-of-another-user",
             "{} in this directory belongs to user {owner}, so it is not taken for the configuration \
              unawares: name it with --config, or run this elsewhere",
             here.display()

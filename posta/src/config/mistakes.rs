@@ -1,7 +1,8 @@
 //! The mistakes in a configuration file. All of them are told at once, in the order of the file: each with its line,
 //! its cause and its cure.
 
-use anyhow::{Error, anyhow};
+use crate::fault::fault;
+use anyhow::Error;
 use std::{fmt::Write as _, ops::Range};
 
 /// A mistake, or a remark that is no mistake, and its offset in the file.
@@ -9,7 +10,12 @@ use std::{fmt::Write as _, ops::Range};
 pub(super) struct Mistake {
     pub(super) at: usize,
     pub(super) words: String,
+    /// The kind of mistake, as `posta explain` knows it.
+    pub(super) code: &'static str,
 }
+
+/// The code of a value that cannot be.
+const VALUE: &str = "config-value";
 
 /// The mistakes in a file or a part of it, in any order.
 ///
@@ -22,13 +28,23 @@ pub(super) type Read<T> = Result<T, Mistakes>;
 
 /// Returns a mistake in place of a value.
 pub(super) fn mistake<T>(at: &Range<usize>, words: String) -> Read<T> {
-    Err(Mistakes(vec![Mistake { at: at.start, words }]))
+    Err(Mistakes(vec![Mistake { at: at.start, words, code: VALUE }]))
 }
 
 impl Mistakes {
+    /// Adds values that do not go together.
+    pub(super) fn conflict(&mut self, at: &Range<usize>, words: impl Into<String>) {
+        self.add_coded(at, "config-conflict", words);
+    }
+
     /// Adds a mistake.
-    pub(super) fn add(&mut self, at: &Range<usize>, words: impl Into<String>) {
-        self.0.push(Mistake { at: at.start, words: words.into() });
+    pub(super) fn add_coded(
+        &mut self,
+        at: &Range<usize>,
+        code: &'static str,
+        words: impl Into<String>,
+    ) {
+        self.0.push(Mistake { at: at.start, words: words.into(), code });
     }
 
     /// Returns the value, or adds the mistakes in it and returns `None`.
@@ -48,14 +64,14 @@ impl Mistakes {
     pub(super) fn into_error(mut self, text: &str) -> Error {
         self.0.sort_by_key(|mistake| mistake.at);
         match &self.0[..] {
-            [only] => anyhow!("{}", only.with_line(text)),
+            [only] => fault(only.code, only.with_line(text)),
             all => {
                 let mut words = format!("{} mistakes:", all.len());
                 for mistake in all {
                     // Writing to a string cannot fail.
-                    let _ = write!(words, "\n  {}", mistake.with_line(text));
+                    let _ = write!(words, "\n  {} [{}]", mistake.with_line(text), mistake.code);
                 }
-                anyhow!(words)
+                fault("config-mistakes", words)
             }
         }
     }

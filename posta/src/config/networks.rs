@@ -16,6 +16,18 @@ pub(crate) struct SenderNetwork(pub(crate) IpNet);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProxyNetwork(pub(crate) IpNet);
 
+/// A network of programs that collect metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MetricsNetwork(pub(crate) IpNet);
+
+impl Text for MetricsNetwork {
+    fn parse(text: &str) -> Result<Self, String> {
+        let harm = "would show everybody on the internet how much mail goes where: name the address of the \
+                    program that collects metrics, such as \"192.168.1.7\"";
+        network(text, harm).map(Self)
+    }
+}
+
 impl Text for SenderNetwork {
     fn parse(text: &str) -> Result<Self, String> {
         let harm = "would let everybody on the internet send to everybody through this server (an open \

@@ -1,7 +1,8 @@
 //! Every option of the configuration, defined once: its name, type, default, range and documentation.
 //!
 //! The parser, what is said of mistakes, `posta config show` and docs/configuration.md follow from here; a new option
-//! needs nothing but its definition, and the place that uses it. `definition.rs` says what a definition may hold.
+//! needs nothing but its definition, and the place that uses it. `definition.rs` says what a definition may hold,
+//! `words.rs` defines the words that are values of options.
 //! The first line of a documentation is the option's help; defaults and examples are TOML.
 
 options! {
@@ -21,6 +22,14 @@ options! {
         /// A self-signed certificate stands there too. It is for the server's user alone: others must not be able to
         /// enter it.
         data: PathBuf { default: Some("\"posta-data\""), example: "\"/var/lib/posta\"", needs_restart: true }
+        /// The user that a server started by root becomes.
+        ///
+        /// Root only opens the ports, and then gives up its rights for good. Under systemd the unit names the user.
+        user: Option<String> {
+            unset: "the owner of the data directory",
+            example: "\"posta\"",
+            needs_restart: true,
+        }
         /// The file with the keys of sealed passwords.
         ///
         /// Passwords that must be readable again, for mailboxes elsewhere and for APOP, and the private keys that sign
@@ -30,8 +39,26 @@ options! {
             example: "\"/etc/posta-keys/store.keys\"",
             needs_restart: true,
         }
+        /// The directory into which `posta sendmail` puts messages.
+        ///
+        /// Every user of the machine may put messages there, and the server takes them; `posta sendmail` needs to find
+        /// it, so every user must be able to read this file. operations.md says which mode it has and why.
+        spool: Option<PathBuf> {
+            unset: "`/var/spool/posta` if `data` is `/var/lib/posta`, otherwise none",
+            example: "\"/var/spool/posta\"",
+            needs_restart: true,
+        }
+        /// The characters that separate a user from a tag.
+        ///
+        /// `ana+shopping@example.org` is ana@example.org, unless somebody has the whole address. Several characters are
+        /// looked for in their order: with `"+-"`, `mary-ann+x` is mary-ann, and `mary-x` is mary. `""` is for none.
+        tag_separators: TagSeparators { default: Some("\"+\""), example: "\"+-\"", needs_restart: true }
+        /// Where mail is kept.
+        store: Storage { needs_restart: true }
         /// Certificates.
         tls: Tls {}
+        /// Certificates from an authority.
+        acme: Acme { needs_restart: true }
         /// Limits of sessions and messages.
         limits: Limits {}
         /// Mail from other servers.
@@ -60,6 +87,8 @@ options! {
         oauth: Option<OAuth> { unset: "no login with tokens", needs_restart: true }
         /// The log.
         log: Log {}
+        /// The server's figures, for Prometheus.
+        metrics: Metrics {}
         /// The sockets that are listened on.
         listen: Vec<Listen> {
             default: Some("[{ protocol = \"smtp\", address = \"127.0.0.1:2525\", tls = \"starttls\" }, \
@@ -68,6 +97,41 @@ options! {
             each: "for each socket",
             needs_restart: true,
         }
+    }
+
+    /// Where mail is kept.
+    Storage in "store" with check {
+        /// The kind of store.
+        engine: StoreEngine { default: Some("\"embedded\"") }
+        /// The URL of the database, for PostgreSQL (cluster.md).
+        url: Option<String> { unset: "none", example: "\"postgresql://posta@db1,db2/posta?sslmode=require\"" }
+        /// A file with the password of the database's user.
+        password_file: Option<PathBuf> { unset: "no password", example: "\"/etc/posta/database\"" }
+        /// Connections of this server to the database.
+        connections: usize { default: Some("16"), of: "connections", least: "4" }
+        /// An object store for large messages, for PostgreSQL.
+        objects: Option<ObjectStore> { unset: "large messages are in the database too" }
+    }
+
+    /// An object store (S3) for large messages, beside PostgreSQL.
+    ///
+    /// The parts of messages above 64 KiB go there; cluster.md explains it. All servers of a database use the same. The
+    /// parts of messages that came before stay where they are.
+    ObjectStore in "store.objects" {
+        /// The address of the store, without the bucket.
+        ///
+        /// It begins with `https://`. `http://` is for a network that nobody listens to: the messages are readable in it.
+        endpoint: ObjectEndpoint { example: "\"https://s3.eu-central-1.amazonaws.com\"" }
+        /// The bucket, which must exist.
+        bucket: String { example: "\"example-mail\"" }
+        /// The region, which is part of the signature of each request.
+        ///
+        /// Stores of one's own rarely have another than the default.
+        region: String { default: Some("\"us-east-1\""), example: "\"eu-central-1\"" }
+        /// The id of the key, which may put, get, delete and list objects of the bucket.
+        key_id: String { example: "\"AKIAIOSFODNN7EXAMPLE\"" }
+        /// A file with the secret of the key.
+        secret_file: PathBuf { example: "\"/etc/posta/object-key\"" }
     }
 
     /// The server's certificates, and the authorities that it believes.
@@ -112,6 +176,21 @@ options! {
         key: PathBuf { example: "\"/etc/posta/other.key.pem\"" }
     }
 
+    /// Certificates from an authority by ACME (RFC 8555), such as Let's Encrypt.
+    ///
+    /// The server gets one for its own name, and for mta-sts, autoconfig and autodiscover below each local domain where
+    /// these names lead to it. It renews them in time, with the same keys. A name that a certificate of `[tls]` is for
+    /// gets none. The authority connects to port 80 or 443 of the name, so there must be a listener for http or https;
+    /// one of a private network is to be listed in `tls.authorities`.
+    Acme in "acme" {
+        /// Whether certificates are obtained; `true` accepts the terms of the authority.
+        enabled: bool { default: Some("false") }
+        /// The e-mail address that the authority may write to.
+        contact: Option<EmailAddress> { unset: "none", example: "\"postmaster@example.org\"" }
+        /// The address of the authority's directory.
+        directory: HttpsAddress { default: Some("\"https://acme-v02.api.letsencrypt.org/directory\"") }
+    }
+
     /// Limits of sessions, clients and messages.
     Limits in "limits" {
         /// The largest content of a message.
@@ -128,10 +207,13 @@ options! {
         /// Sessions at once from one IPv4 address or IPv6 /64.
         sessions_per_client: u32 { default: Some("50"), of: "sessions", zero: "no limit" }
         /// POP3 sessions at once for one account.
+        ///
+        /// Servers that share a store count together.
         sessions_per_account: u32 { default: Some("20"), of: "sessions", zero: "no limit" }
         /// Failed logins from one network in 15 minutes.
         ///
-        /// A network that has more is locked out for as long; `posta lockout` lists and lifts lock-outs.
+        /// A network that has more is locked out for as long; `posta lockout` lists and lifts lock-outs. Servers that
+        /// share a store count together.
         failed_logins: u32 { default: Some("20"), of: "failed logins", zero: "no limit" }
         /// Recipients in one mail transaction; then 452.
         recipients: usize {
@@ -145,6 +227,8 @@ options! {
         /// A message that is being transferred then may end.
         session_time: Span { default: Some("\"1d\""), least: "\"1s\"" }
         /// Recipients to whom one account may send in an hour; then 450.
+        ///
+        /// Servers that share a store count together.
         submissions: u32 { default: Some("1000"), of: "recipients an hour", zero: "no limit" }
         /// The longest time for which a sender may have a message held.
         ///
@@ -265,6 +349,15 @@ options! {
         xclient: Vec<ProxyNetwork> { default: Some("[]"), example: "[\"192.168.1.5\"]" }
     }
 
+    /// The server's figures (docs/metrics.md).
+    Metrics in "metrics" {
+        /// Networks whose clients read `/metrics` over HTTPS without a token.
+        ///
+        /// Everybody else needs one. A web server in front that hands requests on from this machine makes all of its
+        /// clients look like 127.0.0.1.
+        networks: Vec<MetricsNetwork> { default: Some("[]"), example: "[\"127.0.0.1\", \"192.168.1.7\"]" }
+    }
+
     /// Looking up names.
     Dns in "dns" with check {
         /// The name servers that are asked.
@@ -312,6 +405,8 @@ options! {
         /// The longest wait for another server.
         timeout: Span { default: Some("\"10m\""), least: "\"1s\"" }
         /// Connections to one server at most; fewer while it refuses.
+        ///
+        /// Servers that share a store divide them.
         connections: usize {
             default: Some("20"),
             of: "connections",
@@ -319,6 +414,8 @@ options! {
             too_little: "at least 1",
         }
         /// Messages a minute to one destination at most.
+        ///
+        /// Servers that share a store take turns.
         rate: Option<u32> {
             unset: "any number",
             example: "600",
@@ -431,6 +528,8 @@ options! {
     Log in "log" {
         /// The level of the log.
         level: Level { default: Some("\"info\"") }
+        /// The form of its lines.
+        format: LogFormat { default: Some("\"text\"") }
     }
 
     /// A socket that is listened on.
@@ -445,71 +544,6 @@ options! {
         address: Endpoint { example: "\"0.0.0.0:25\"" }
         /// How TLS is offered.
         tls: TlsMode { default: Some("\"none\"") }
-    }
-}
-
-words! {
-    enum Protocol {
-        Smtp = "smtp": "mail from other servers, port 25",
-        Submission = "submission": "mail from mail programs, ports 587 and 465",
-        Lmtp = "lmtp": "mail from a server in front",
-        Pop3 = "pop3": "mail programs that collect, ports 110 and 995",
-        Https = "https": "the MTA-STS policy",
-    }
-    enum TlsMode {
-        None = "none": "no TLS",
-        Starttls = "starttls": "TLS when the client asks for it",
-        Implicit = "implicit": "TLS from the start, as on ports 465 and 995",
-    }
-    enum Protection {
-        None = "none": "no TLS",
-        Opportunistic = "opportunistic": "TLS if it is offered, with any certificate",
-        Starttls = "starttls": "TLS by STARTTLS, and a certificate that is checked",
-        Implicit = "implicit": "TLS from the start, as on port 465, and a certificate that is checked",
-    }
-    enum CheckPolicy {
-        Obey = "obey": "what the owner of the author's domain wants (DMARC): it is refused, or goes to the folder for junk",
-        Mark = "mark": "it is taken, and only its header section tells",
-    }
-    enum BareNewlines {
-        Refuse = "refuse": "the message is refused",
-        Normalise = "normalise": "each of them becomes CRLF",
-    }
-    like ReverseDns {
-        Any = "any": "none is needed",
-        Named = "named": "any name (PTR)",
-        Confirmed = "confirmed": "a name that leads back to the address",
-    }
-    like PrivateAddresses {
-        Refuse = "refuse": "mail is sent to public addresses only",
-        Allow = "allow": "mail is sent to any address that DNS names",
-    }
-    like FilterKind {
-        Rspamd = "rspamd": "rspamd's protocol over HTTP, usually on port 11333",
-        Milter = "milter": "the milter protocol of sendmail and Postfix",
-    }
-    like FilteredMail {
-        Incoming = "incoming": "mail from other servers",
-        Submitted = "submitted": "mail from users and from neighbours that may relay",
-        All = "all": "all mail that comes by SMTP and LMTP",
-    }
-    like OnFailure {
-        Accept = "accept": "it goes on as if the filter had nothing against it",
-        Tempfail = "tempfail": "it is refused for now, and its sender tries again",
-    }
-    like Mode {
-        Enforce = "enforce": "others send in TLS or not at all",
-        Testing = "testing": "others send, and report what failed",
-        None = "none": "there is no policy any more",
-    }
-    like Level {
-        Error = "error": "what keeps the server from its work",
-        Warn = "warn": "also what somebody has to look after",
-        Info = "info": "also each message and each login",
-        Debug = "debug": "also what explains the rest",
-    }
-    flag LoopbackTrust {
-        Local = "local": "programs on this machine submit mail for here only",
     }
 }
 

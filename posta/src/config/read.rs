@@ -407,19 +407,20 @@ macro_rules! word_types {
 /// Generates the types of `options.rs` and the tables of their definitions.
 macro_rules! options {
     ($($all:tt)*) => {
-        use super::{definition::*, mistakes::*, read::*, values::*};
+        use super::{definition::*, mistakes::*, read::*, values::*, words::*};
         // The module `partial` names them by this one: its own types have the names of the tables.
         use std::{option::Option, primitive::{bool, u32, usize}, string::String, vec::Vec};
         use std::ops::Range;
-        use toml::de::DeValue;
         sections! { $($all)* }
         holders! { $($all)* }
     };
 }
 
-/// Generates the words of `options.rs`.
+/// Generates the types of `words.rs` and the tables of their meanings.
 macro_rules! words {
     ($($all:tt)*) => {
+        use super::{definition::*, mistakes::*, read::*, values::*};
+        use toml::de::DeValue;
         vocabularies! { $($all)* }
         word_types! { $($all)* }
     };

@@ -2,10 +2,11 @@
 
 use super::{
     mistakes::Mistakes,
-    options::{Destination, Protection, Relay, partial},
+    options::{Destination, Relay, partial},
     read::{Written, WrittenTable, partial_tables, place_in},
     routes::{DomainRoute, HostPort},
     values::Retry,
+    words::Protection,
 };
 use anyhow::{Context, Result};
 use posta_mail::Secret;
@@ -38,7 +39,7 @@ impl partial::Relay {
             let mut of_family = sources.filter(|(_, ip)| is_of_family(ip));
             if let Some((index, _)) = of_family.nth(1) {
                 let words = "relay.source names one IPv4 and one IPv6 address at most";
-                mistakes.add(&found.element("source", index), words);
+                mistakes.conflict(&found.element("source", index), words);
             }
         }
         // A smarthost that cannot be read is one all the same.
@@ -97,7 +98,7 @@ impl partial::Destination {
             let name = name.as_str().to_owned();
             if named.contains(&name) {
                 let words = format!("relay.domain.name: {name:?} is named twice: leave one out");
-                mistakes.add(&place_in(table, "name"), words);
+                mistakes.conflict(&place_in(table, "name"), words);
             }
             named.insert(name);
         }
@@ -150,12 +151,12 @@ fn check_smarthost(
     let of_smarthost = found.first_set(&["user", "password-file", "tls"]);
     if let (Some(option), false) = (of_smarthost, has_smarthost) {
         let words = format!("{table}: user, password-file and tls are the smarthost's: name one");
-        mistakes.add(&found.place(option), words);
+        mistakes.conflict(&found.place(option), words);
     }
     let is_open = matches!(tls, Some(Protection::None | Protection::Opportunistic));
     if is_open && found.first_set(&["user"]).is_some() {
         let words = format!("{table}.tls: a password needs \"starttls\" or \"implicit\"");
-        mistakes.add(&found.place("tls"), words);
+        mistakes.conflict(&found.place("tls"), words);
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::{
     mistakes::Mistakes,
-    options::{MtaSts, Protocol, TlsMode, partial},
+    options::{MtaSts, partial},
     read::{Written, WrittenTable, partial_tables, place_in},
+    words::{Protocol, StoreEngine, TlsMode},
 };
 use posta_net::transport::Endpoint;
 use posta_server::send::trust::mta_sts;
@@ -17,7 +18,7 @@ impl partial::OAuth {
     pub(super) fn check(&self, found: &WrittenTable<'_, '_>, mistakes: &mut Mistakes) {
         let names_no_audience = self.audience == Some(None);
         if names_no_audience && self.allowed_clients.as_ref().is_some_and(Vec::is_empty) {
-            mistakes.add(
+            mistakes.conflict(
                 &found.at,
                 "oauth: a token that the identity server gave out for any other service would open a mailbox here. \
                  Set oauth.audience to what the \"aud\" of the tokens for this server names, or \
@@ -27,12 +28,28 @@ impl partial::OAuth {
     }
 }
 
+impl partial::Storage {
+    /// Finds what does not go together.
+    pub(super) fn check(&self, found: &WrittenTable<'_, '_>, mistakes: &mut Mistakes) {
+        if self.engine == Some(StoreEngine::Postgres) && self.url == Some(None) {
+            let words = "store.url: engine = \"postgres\" needs the URL of the database, such as \
+                         \"postgresql://posta@db.example.org/posta\"";
+            mistakes.conflict(&found.at, words);
+        }
+        if self.engine == Some(StoreEngine::Embedded) && matches!(self.objects, Some(Some(_))) {
+            let words = "store.objects: an object store is for engine = \"postgres\"; the embedded store keeps large \
+                         messages itself: leave one of them out";
+            mistakes.conflict(&found.place("objects"), words);
+        }
+    }
+}
+
 impl partial::Dns {
     /// Finds what does not go together.
     pub(super) fn check(&self, found: &WrittenTable<'_, '_>, mistakes: &mut Mistakes) {
         if self.dnssec == Some(Some(false)) && self.trust_anchor != Some(None) {
             let words = "dns.trust-anchor means nothing with dnssec = false: leave one of them out";
-            mistakes.add(&found.place("trust-anchor"), words);
+            mistakes.conflict(&found.place("trust-anchor"), words);
         }
     }
 }
@@ -50,7 +67,7 @@ impl partial::MtaSts {
         if self.max_age.is_some_and(|age| age.0.as_secs() > mta_sts::LONGEST) {
             let words = "mta-sts.max-age: other servers ignore a policy that lasts for more than a year (RFC 8461 \
                          §3.2): name \"365d\" at most";
-            mistakes.add(&found.place("max-age"), words);
+            mistakes.conflict(&found.place("max-age"), words);
         }
     }
 }
@@ -61,18 +78,23 @@ impl partial::Listen {
         let is_for_lmtp = self.protocol.is_none_or(|protocol| protocol == Protocol::Lmtp);
         if !is_for_lmtp && matches!(self.address, Some(Endpoint::Unix(_))) {
             let words = "listen.address: only lmtp may listen on a Unix socket";
-            mistakes.add(&found.place("address"), words);
+            mistakes.conflict(&found.place("address"), words);
         }
         let is_implicit = self.tls.is_none_or(|tls| tls == TlsMode::Implicit);
         if self.protocol == Some(Protocol::Https) && !is_implicit {
-            mistakes.add(&found.place("tls"), "listen.tls: https needs tls = \"implicit\"");
+            mistakes.conflict(&found.place("tls"), "listen.tls: https needs tls = \"implicit\"");
+        }
+        let has_no_tls = self.tls.is_none_or(|tls| tls == TlsMode::None);
+        if self.protocol == Some(Protocol::Http) && !has_no_tls {
+            let words = "listen.tls: http is without TLS; with TLS it is protocol = \"https\"";
+            mistakes.conflict(&found.place("tls"), words);
         }
     }
 
     /// Finds sockets that the system would refuse.
     pub(super) fn check_list(written: &[Written<'_>], at: &Range<usize>, mistakes: &mut Mistakes) {
         if written.is_empty() {
-            mistakes.add(
+            mistakes.conflict(
                 at,
                 "listen = [] serves nobody: leave it out to listen on this machine (SMTP 2525, submission 2587, \
                  POP3 2110), or write a [[listen]] for each socket",
@@ -96,7 +118,7 @@ impl partial::Listen {
                      port"
                 ),
             };
-            mistakes.add(&place_in(table, "address"), words);
+            mistakes.conflict(&place_in(table, "address"), words);
         }
     }
 }

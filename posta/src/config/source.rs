@@ -8,7 +8,8 @@ use super::{
     read::{Slot, Value},
     survey::{Set, Survey, is_table, survey},
 };
-use anyhow::{Context, Result, anyhow};
+use crate::fault::fault;
+use anyhow::{Context, Result};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -43,9 +44,16 @@ impl Source {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
-                anyhow!("there is no configuration {}: --config names the file", path.display())
+                let words = format!(
+                    "there is no configuration {}: --config names the file",
+                    path.display()
+                );
+                fault("config-not-found", words)
             }
-            _ => anyhow!("the configuration {} cannot be read: {error}", path.display()),
+            _ => fault(
+                "config-unreadable",
+                format!("the configuration {} cannot be read: {error}", path.display()),
+            ),
         })?;
         let read = Self::parse(text);
         let read = read.with_context(|| format!("the configuration {}", path.display()))?;
@@ -171,7 +179,7 @@ fn read(text: &str) -> Read<(Config, Survey)> {
     let (file, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let words = format!("this is not TOML: {}", error.message());
-        mistakes.add(&error.span().unwrap_or_default(), words);
+        mistakes.add_coded(&error.span().unwrap_or_default(), "config-syntax", words);
     }
     if !errors.is_empty() {
         // The meaning of the other lines would be a guess.

@@ -61,11 +61,11 @@ impl Survey {
             if let Some(instead) = instead_of(section, name) {
                 let words =
                     format!("{option} is no option any more: {instead}. The line can be deleted");
-                self.removed.push(Mistake { at: at.start, words });
+                self.removed.push(Mistake { at: at.start, words, code: "config-outdated" });
             } else if section.options.iter().any(|option| option.name() == name) {
                 self.look_at(section, name, option, value, mistakes);
             } else {
-                mistakes.add(&at, unknown(section, name));
+                mistakes.add_coded(&at, "config-unknown-key", unknown(section, name));
                 misspelt.extend(nearest(section, name));
             }
         }
@@ -75,7 +75,7 @@ impl Survey {
             let (name, partner) = (option.name(), option.partner);
             // Tables are there when anything in them is.
             if option.is_needed() && !is_table(option) && !is_set(&name) {
-                mistakes.add(at, needed(section, option));
+                mistakes.add_coded(at, "config-missing-key", needed(section, option));
             }
             if let Some(value) = table.get(name.as_str())
                 && !partner.is_empty()
@@ -85,7 +85,7 @@ impl Survey {
                 let words = format!(
                     "{path}.{name} and {path}.{partner} belong together: set both, or neither"
                 );
-                mistakes.add(&value.span(), words);
+                mistakes.add_coded(&value.span(), "config-missing-key", words);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 pub(super) use super::{
     log::Level,
-    networks::{ProxyNetwork, SenderNetwork},
+    networks::{MetricsNetwork, ProxyNetwork, SenderNetwork},
     routes::{DomainPattern, DomainRoute, HostPort, PolicyHost},
 };
 use super::{
@@ -13,6 +13,7 @@ use super::{
 use bytesize::ByteSize;
 use hyper::Uri;
 use jiff::SpanRelativeTo;
+use posta_mail::Address;
 pub(super) use posta_mail::Domain;
 pub(super) use posta_net::{dial::PrivateAddresses, transport::Endpoint};
 pub(super) use posta_server::{
@@ -20,6 +21,8 @@ pub(super) use posta_server::{
     send::trust::mta_sts::Mode,
     settings::{LoopbackTrust, ReverseDns},
 };
+pub(super) use posta_store::TagSeparators;
+use posta_store::TagSeparatorsError;
 pub(super) use std::{net::IpAddr, path::PathBuf};
 use std::{net::SocketAddr, ops::Range, str::FromStr, time::Duration};
 use toml::de::DeValue;
@@ -32,14 +35,13 @@ const DNS: u16 = 53;
 const PLAUSIBLE: u64 = 64 * 1024;
 
 /// Names that people use for options of another name.
-const OTHER_WORDS: [(&str, &str); 9] = [
+const OTHER_WORDS: [(&str, &str); 8] = [
     ("imap", "there is no IMAP server in Posta; mail programs collect by POP3"),
     ("imaps", "there is no IMAP server in Posta; mail programs collect by POP3"),
     ("pop3s", "that is protocol = \"pop3\" with tls = \"implicit\""),
     ("pop", "that is protocol = \"pop3\""),
     ("smtps", "that is protocol = \"submission\" with tls = \"implicit\""),
     ("submissions", "that is protocol = \"submission\" with tls = \"implicit\""),
-    ("http", "only the MTA-STS policy is served, by https"),
     ("ssl", "that is tls = \"implicit\""),
     ("stls", "that is tls = \"starttls\""),
 ];
@@ -51,6 +53,18 @@ pub(crate) struct Span(pub(crate) Duration);
 /// The address at which an identity server is asked about a token: `https://…`, or `http://…` on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TokenEndpoint(pub(crate) Uri);
+
+/// An address of a web page in TLS: `https://…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HttpsAddress(pub(crate) String);
+
+/// The address of an object store: `https://host`, `http://host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ObjectEndpoint(pub(crate) String);
+
+/// An e-mail address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EmailAddress(pub(crate) Address);
 
 /// A number of octets: `52428800` or `"50MiB"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +155,36 @@ impl Text for TokenEndpoint {
             Some("http") if is_near => Ok(Self(uri)),
             _ => Err("tokens are secrets, so it begins with https://".to_owned()),
         }
+    }
+}
+
+impl Text for HttpsAddress {
+    fn parse(text: &str) -> Result<Self, String> {
+        let uri: Result<Uri, _> = text.parse();
+        let is_one = uri.is_ok_and(|uri| uri.scheme_str() == Some("https") && uri.host().is_some());
+        match is_one {
+            true => Ok(Self(text.to_owned())),
+            false => Err(format!("{text:?} is no address that begins with https://")),
+        }
+    }
+}
+
+impl Text for ObjectEndpoint {
+    fn parse(text: &str) -> Result<Self, String> {
+        let uri: Result<Uri, _> = text.parse();
+        let is_web = |uri: &Uri| matches!(uri.scheme_str(), Some("https" | "http"));
+        match uri {
+            Ok(uri) if is_web(&uri) && uri.host().is_some() && uri.query().is_none() => {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err(format!("{text:?} is no address that begins with https:// or http://")),
+        }
+    }
+}
+
+impl Text for EmailAddress {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error| format!("{text:?} is no e-mail address: {error}"))
     }
 }
 
@@ -292,6 +336,19 @@ impl FromStr for Octets {
         match text.parse::<ByteSize>() {
             Ok(ByteSize(octets)) if octets < u64::MAX => Ok(Self(octets)),
             _ => Err(wrong()),
+        }
+    }
+}
+
+impl Value for TagSeparators {
+    fn read(value: &Written<'_>, slot: &Slot) -> Read<Self> {
+        let at = value.span();
+        match value.get_ref() {
+            // An empty text is a choice as well: no tags.
+            DeValue::String(text) => text.parse().or_else(|error: TagSeparatorsError| {
+                slot.wrong(&at, &format!("{text:?} names no separators: {error}"))
+            }),
+            _ => slot.wanted(&at, "text in quotation marks"),
         }
     }
 }

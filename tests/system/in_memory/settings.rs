@@ -31,6 +31,7 @@ pub(crate) fn settings(hostname: &str) -> Settings {
         memory: 64 << 20,
         normalise_newlines: false,
         proxies: Vec::new(),
+        metrics_for: Vec::new(),
         forwarders: Vec::new(),
         verify: false,
         trust_loopback: LoopbackTrust::Anywhere,
@@ -55,7 +56,9 @@ pub(crate) fn settings(hostname: &str) -> Settings {
         policy: Policy { mode: Mode::Enforce, mx: Vec::new(), max_age: 7 * DAY },
         listeners: Vec::new(),
         tls: None,
+        acme: None,
         control: None,
+        spool: None,
     }
 }
 

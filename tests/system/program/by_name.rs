@@ -93,7 +93,8 @@ fn told(output: &Output) -> String {
 #[test]
 fn servers_are_looked_up_and_believed_as_the_configuration_says() {
     let names = Names::start();
-    let mut old = Place::named(NAME, &[("smtp", "none"), ("pop3", "implicit")]);
+    let ways = [("smtp", "none"), ("pop3", "implicit"), ("submission", "implicit")];
+    let mut old = Place::named(NAME, &ways);
     let files = old.directory.path().to_owned();
     certify(&files);
     let at = |name: &str| files.join(name).display().to_string();
@@ -118,7 +119,7 @@ fn servers_are_looked_up_and_believed_as_the_configuration_says() {
     let fetch = [&["fetch", "--all", "--maildir", &maildir], &login[..]].concat();
     assert!(!posta(&fetch, PASSWORD).status.success(), "the system does not know the name");
     let fetched = here.posta(&fetch, PASSWORD);
-    assert!(told(&fetched).contains("1 messages fetched"), "{}", told(&fetched));
+    assert!(told(&fetched).contains("1 message fetched"), "{}", told(&fetched));
 
     // First without a server, then through one.
     let collect = [&["collect", "add", "bob@x.test"], &login[..]].concat();
@@ -131,6 +132,14 @@ fn servers_are_looked_up_and_believed_as_the_configuration_says() {
     assert!(ran.status.success(), "{}", told(&ran));
     let mut session = pop3(here.address("pop3"), "bob@x.test");
     assert_eq!(session.listing("LIST").len(), 1);
+
+    let port = old.address("submission").rsplit_once(':').unwrap().1;
+    let server = format!("{NAME}:{port}");
+    let send = ["send", "--server", &server, "--tls", "implicit", "--from", "bob@x.test", "--to"];
+    let send = [&send[..], &["ana@elsewhere.test", "--subject", "hello"]].concat();
+    assert!(!posta(&send, "").status.success(), "the system does not know the name");
+    let sent = here.posta(&send, "");
+    assert!(told(&sent).contains("ana@elsewhere.test: 250 "), "{}", told(&sent));
 
     // The identity server's name is looked up there too.
     assert!(!names.were_asked_for("auth.elsewhere.test"));

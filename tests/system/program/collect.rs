@@ -5,6 +5,7 @@ use std::{
     ffi::OsStr,
     fs,
     os::unix::{ffi::OsStrExt, fs::symlink, net::UnixListener},
+    path::Path,
     process::{Command, Output, Stdio},
     thread::sleep,
     time::Duration,
@@ -51,7 +52,7 @@ fn only_what_is_new_is_fetched() {
     assert!(told(&keeping(&["--keep"])).contains("0 messages fetched, 0 removed"));
     let mut wire = smtp(place.address("smtp"));
     assert!(send(&mut wire, "ana@x.test", "Subject: new\r\n\r\n").starts_with("250 "));
-    assert!(told(&keeping(&["--keep-days", "7"])).contains("1 messages fetched, 0 removed"));
+    assert!(told(&keeping(&["--keep-days", "7"])).contains("1 message fetched, 0 removed"));
     assert_eq!((files(), there(&place)), (4, 4));
     // Some days pass.
     let known = fs::read_to_string(&state).unwrap();
@@ -136,7 +137,8 @@ fn a_maildir_is_taken_over() {
     let import = || here_import(&place, maildir.to_str().unwrap());
     let first = import();
     assert!(first.contains("3 messages came into"), "with the server running: {first}");
-    assert!(first.contains("left out: 1 messages that are marked as thrown away"), "{first}");
+    assert!(first.contains("it has 3 of the 3 in "), "{first}");
+    assert!(first.contains("left out: 1 message marked as deleted"), "{first}");
     assert!(import().contains("0 messages"), "what is there is passed over");
     let mut session = pop3(place.address("pop3"), "bob@x.test");
     let expected = ["1 000000056b05c713", "2 000000076b05c713", "3 4.M1P2.host"];
@@ -145,11 +147,10 @@ fn a_maildir_is_taken_over() {
     assert_eq!(session.listing("RETR 1").last().unwrap(), "kept as it is");
     write("cur/5.M1P2.host:2,S", "Subject: one too many\n\n");
     stdout(&place.posta(&["account", "quota", "bob@x.test", "1B"], ""));
-    let full = place.posta(&["account", "import", "bob@x.test", maildir.to_str().unwrap()], "");
-    let words =
-        "after 0 messages, cur/5.M1P2.host:2,S: the mailbox is full (`posta account quota`)";
-    assert!(told(&full).contains(words), "{}", told(&full));
-    let wrong = place.posta(&["account", "import", "bob@x.test", "/nonexistent"], "");
+    let full = place.posta(&["import", "maildir", "bob@x.test", maildir.to_str().unwrap()], "");
+    let words = "skipped cur/5.M1P2.host:2,S: the mailbox has no room for the message (`posta account quota`)";
+    assert!(!full.status.success() && told(&full).contains(words), "{}", told(&full));
+    let wrong = place.posta(&["import", "maildir", "bob@x.test", "/nonexistent"], "");
     assert!(told(&wrong).contains("/nonexistent: "), "{}", told(&wrong));
 }
 
@@ -179,7 +180,7 @@ fn every_name_of_a_file_is_imported_once() {
     }
     let import = || {
         let imported =
-            place.posta(&["account", "import", "bob@x.test", maildir.to_str().unwrap()], "");
+            place.posta(&["import", "maildir", "bob@x.test", maildir.to_str().unwrap()], "");
         let said = String::from_utf8_lossy(&imported.stdout).into_owned() + &told(&imported);
         (imported.status.success(), said)
     };
@@ -197,7 +198,7 @@ fn every_name_of_a_file_is_imported_once() {
         b"3 V1795540755 N9 G0123\n1 :1795540760.ok.host\nnonsense\n2 :1795540761.caf\xe9.host\n";
     fs::write(maildir.join("dovecot-uidlist"), list).unwrap();
     place.add_account("carl@x.test");
-    let options = ["account", "import", "carl@x.test", maildir.to_str().unwrap()];
+    let options = ["import", "maildir", "carl@x.test", maildir.to_str().unwrap()];
     let imported = place.posta(&options, "");
     assert!(!imported.status.success());
     let words = told(&imported);
@@ -207,80 +208,123 @@ fn every_name_of_a_file_is_imported_once() {
     assert_eq!(listed.len(), 9);
 }
 
-/// Folders of all layouts are imported, once; those that are left out are reported.
+/// Writes messages into a Maildir, at these places.
+fn fill(maildir: &Path, names: &[&str]) {
+    for name in names {
+        let file = maildir.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, format!("Subject: {name}\n\n")).unwrap();
+    }
+}
+
+/// The folders of bob@x.test: name, role, messages, unseen.
+fn folders(place: &Place) -> Vec<String> {
+    let listed = stdout(&place.posta(&["folder", "list", "bob@x.test", "--json"], ""));
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let told = |folder: &serde_json::Value| {
+        let name = folder["name"].as_str().unwrap();
+        let role = folder["role"].as_str().unwrap_or("-").to_owned();
+        format!("{name} {role} {} {}", folder["messages"], folder["unseen"])
+    };
+    let mut folders: Vec<_> = listed.as_array().unwrap().iter().map(told).collect();
+    folders.sort();
+    folders
+}
+
+/// Folders of all layouts are imported, once, with the flags of their messages.
 #[test]
 fn folders_of_a_maildir_are_imported() {
     let place = here();
     let maildir = place.directory.path().join("Maildir");
-    let write = |name: &str| {
-        let file = maildir.join(name);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, format!("Subject: {name}\n\n")).unwrap();
-    };
-    for name in [
+    let names = [
         "new/2.M1.host",
         "cur/2.M1.host:2,S",
         "cur/2.M1.host:2,RS",
-        ".Sent/cur/1.M1.host:2,S",
+        ".Sent/cur/1.M1.host:2,FSb",
         ".Sent/cur/2.M1.host:2,S",
         ".Sent/cur/3.M1.host:2,ST",
         ".Archive.2024/new/1.M1.host",
         "Archive/2025/cur/1.M1.host:2,S",
         ".Trash/cur/1.M1.host:2,S",
-        ".Trash/cur/2.M1.host:2,S",
-        ".INBOX.Junk E-mail/cur/1.M1.host:2,S",
-    ] {
-        write(name);
-    }
-    // Only the INBOX has unique-ids from POP3.
+        ".Junk/cur/1.M1.host:2,S",
+        ".F&AQM-cut/cur/1.M1.host:2,P",
+    ];
+    fill(&maildir, &names);
+    // Only the INBOX has unique-ids from POP3, and what Dovecot's list says itself.
     fs::write(maildir.join("dovecot-uidlist"), "3 V1795540755 N8\n5 :2.M1.host\n").unwrap();
-    fs::write(maildir.join(".Sent/dovecot-uidlist"), "3 V1795540755 N8\n5 :1.M1.host\n").unwrap();
+    let list = "3 V1795540755 N8\n5 :1.M1.host\n6 Pkept.id :2.M1.host\n";
+    fs::write(maildir.join(".Sent/dovecot-uidlist"), list).unwrap();
+    fs::write(maildir.join(".Sent/dovecot-keywords"), "0 $other\n1 $Work\n").unwrap();
     let import = |more: &[&str]| {
         let maildir = maildir.to_str().unwrap();
-        let options = [&["account", "import", "bob@x.test", maildir], more].concat();
+        let options = [&["import", "maildir", "bob@x.test", maildir], more].concat();
         stdout(&place.posta(&options, ""))
     };
-    let unique_ids = || pop3(place.address("pop3"), "bob@x.test").listing("UIDL");
-    let said = import(&["--inbox-only"]);
-    assert!(said.contains("3 messages came into the mailbox of bob@x.test\n"), "{said}");
-    assert!(said.contains("the folder .Sent, 2 messages\n"), "{said}");
-    assert_eq!(unique_ids()[0], "1 000000056b05c713");
     let said = import(&[]);
-    assert!(said.contains("4 messages came into the mailbox of bob@x.test, 4 of them"), "{said}");
-    assert!(said.contains("left out: 1 messages that are marked as thrown away"), "{said}");
-    let trash = "left out: the folder .Trash, 2 messages (--all-folders takes them)";
-    assert!(said.contains(trash), "{said}");
-    assert!(said.contains("the folder .INBOX.Junk E-mail, 1 messages (--all-folders"), "{said}");
-    let before = unique_ids();
-    assert_eq!(before.len(), 7);
-    assert!(import(&[]).contains("0 messages came into"));
-    assert_eq!(unique_ids(), before);
-    let said = import(&["--all-folders"]);
-    assert!(said.contains("3 messages came into the mailbox of bob@x.test, 3 of them"), "{said}");
-    // A folder that is a link is named, and the others are imported.
+    assert!(
+        said.contains("10 messages came into the mailbox of bob@x.test; it has 10 of"),
+        "{said}"
+    );
+    assert!(said.contains("left out: 1 message marked as deleted"), "{said}");
+    let unique_ids = pop3(place.address("pop3"), "bob@x.test").listing("UIDL");
+    assert_eq!(unique_ids.len(), 3);
+    assert_eq!(unique_ids[0], "1 000000056b05c713");
+    let expected = [
+        "Archive - 0 0".replace(" - ", " archive "),
+        "Archive/2024 - 1 1".to_owned(),
+        "Archive/2025 - 1 0".to_owned(),
+        "F\u{103}cut - 1 1".to_owned(),
+        "INBOX inbox 3 1".to_owned(),
+        "Junk junk 1 0".to_owned(),
+        "Sent sent 2 0".to_owned(),
+        "Trash trash 1 0".to_owned(),
+    ];
+    assert_eq!(folders(&place), expected);
+    let sent = ["mail", "list", "bob@x.test", "--folder", "Sent", "--json"];
+    let sent: serde_json::Value = serde_json::from_str(&stdout(&place.posta(&sent, ""))).unwrap();
+    assert_eq!(sent[0]["flags"], serde_json::json!(["seen", "flagged", "$work"]));
+    assert_eq!(sent[1]["unique-id"], "kept.id");
+    // Nothing comes twice: not after it moved in the Maildir, and not after it was removed here.
+    fs::rename(maildir.join("cur/2.M1.host:2,RS"), maildir.join(".Trash/cur/2.M1.host:2,RS"))
+        .unwrap();
+    stdout(&place.posta(&["mail", "delete", "bob@x.test", "--folder", "Sent", "1"], ""));
+    let said = import(&[]);
+    assert!(
+        said.contains("0 messages came into the mailbox of bob@x.test; it has 10 of"),
+        "{said}"
+    );
+    let said = import(&["--deleted"]);
+    assert!(said.contains("1 message came into the mailbox of bob@x.test; it has 11 of"), "{said}");
+}
+
+/// A folder that is a link is named, and the others are imported.
+#[test]
+fn folders_that_are_links_are_named() {
+    let place = here();
+    let maildir = place.directory.path().join("Maildir");
+    fill(&maildir, &["cur/9.M1.host:2,S"]);
     symlink("/etc", maildir.join(".Elsewhere")).unwrap();
     fs::create_dir_all(maildir.join(".Work")).unwrap();
     symlink("/etc", maildir.join(".Work/cur")).unwrap();
-    write("cur/9.M1.host:2,S");
-    let imported = place.posta(&["account", "import", "bob@x.test", maildir.to_str().unwrap()], "");
+    let imported = place.posta(&["import", "maildir", "bob@x.test", maildir.to_str().unwrap()], "");
     let said = String::from_utf8_lossy(&imported.stdout).into_owned() + &told(&imported);
     assert!(!imported.status.success(), "{said}");
     for words in [
         "skipped .Elsewhere: a symbolic link",
         "skipped .Work/cur: ",
-        "1 messages came into",
-        "2 names were skipped",
+        "1 message came into",
+        "skipped 2 names",
     ] {
         assert!(said.contains(words), "{words}: {said}");
     }
     let none = maildir.join("new/nothing");
     fs::create_dir_all(&none).unwrap();
-    let refused = place.posta(&["account", "import", "bob@x.test", none.to_str().unwrap()], "");
+    let refused = place.posta(&["import", "maildir", "bob@x.test", none.to_str().unwrap()], "");
     assert!(told(&refused).contains("no Maildir"), "{}", told(&refused));
 }
 
 fn here_import(place: &Place, maildir: &str) -> String {
-    stdout(&place.posta(&["account", "import", "bob@x.test", maildir], ""))
+    stdout(&place.posta(&["import", "maildir", "bob@x.test", maildir], ""))
 }
 
 /// Whatever a Maildir's owner may have put there, only regular files are read, and everything else is
@@ -302,13 +346,13 @@ fn only_regular_files_are_imported() {
     fs::write(cur.join(OsStr::from_bytes(b"not-\xff-utf8:2,S")), "Subject: octets\n\n").unwrap();
     fs::write(cur.join("x".repeat(100)), "Subject: long\n\n").unwrap();
     let import =
-        || place.posta(&["account", "import", "bob@x.test", maildir.to_str().unwrap()], "");
+        || place.posta(&["import", "maildir", "bob@x.test", maildir.to_str().unwrap()], "");
     for count in [3, 0] {
         let imported = import();
         let told = String::from_utf8_lossy(&imported.stdout).into_owned() + &told(&imported);
         assert!(!imported.status.success(), "{told}");
         assert!(told.contains(&format!("{count} messages came into")), "{told}");
-        assert!(told.contains("4 names were skipped"), "{told}");
+        assert!(told.contains("skipped 4 names"), "{told}");
         for (name, why) in [
             ("link", "a symbolic link"),
             ("fifo", "no regular file"),
@@ -334,7 +378,7 @@ fn only_regular_files_are_imported() {
         (&way, "way: "),
     ] {
         let refused =
-            place.posta(&["account", "import", "bob@x.test", wrong.to_str().unwrap()], "");
+            place.posta(&["import", "maildir", "bob@x.test", wrong.to_str().unwrap()], "");
         assert!(!refused.status.success() && told(&refused).contains(words), "{}", told(&refused));
     }
     assert_eq!(pop3(place.address("pop3"), "bob@x.test").listing("UIDL").len(), 3);
@@ -440,7 +484,7 @@ fn mail_is_collected_on_a_schedule() {
     assert!(stdout(&here.posta(&["collect", "run", "1"], "")).contains("0 messages collected"));
     let mut wire = smtp(old.address("smtp"));
     assert!(send(&mut wire, "ana@x.test", "Subject: 4\r\n\r\n").starts_with("250 "));
-    assert!(stdout(&here.posta(&["collect", "run", "1"], "")).contains("1 messages collected"));
+    assert!(stdout(&here.posta(&["collect", "run", "1"], "")).contains("1 message collected"));
     assert_eq!((collected(), there(&old)), (4, 4));
     let list = stdout(&here.posta(&["collect", "list", "--json"], ""));
     let list: serde_json::Value = serde_json::from_str(&list).unwrap();

@@ -20,7 +20,7 @@ struct Script {
     /// The answer to CAPA; an error if there is none.
     capabilities: Option<&'static str>,
     /// The answers to commands, whatever their arguments, in place of the usual ones.
-    answers: Vec<(&'static str, &'static str)>,
+    answers: Vec<(&'static str, Vec<u8>)>,
     /// The lines of UIDL; an error if there are none.
     unique_ids: Vec<String>,
     messages: Vec<String>,
@@ -75,7 +75,7 @@ impl Script {
             commands.lock().unwrap().push(line.clone());
             let answer = self.answers.iter().find(|(command, _)| line.starts_with(command));
             if let Some((_, answer)) = answer {
-                stream.write_all(answer.as_bytes())?;
+                stream.write_all(answer)?;
                 continue;
             }
             let (command, argument) = line.split_once(' ').unwrap_or((&line, ""));
@@ -218,8 +218,16 @@ fn a_fetch_goes_on_where_it_broke_off() {
 fn words_may_be_in_any_character_set() {
     let directory = tempfile::tempdir().unwrap();
     let maildir = directory.path().join("Maildir");
-    let greeting = b"+OK \xd3\xca\xbc\xfe\xb7\xfe\xce\xf1\xc6\xf7\r\n".to_vec();
-    let server = Script { greeting: Some(greeting), ..Script::with_messages(1) }.start();
+    let words: &[u8] = b" \xd3\xca\xbc\xfe\xb7\xfe\xce\xf1\xc6\xf7\xd2\xd1\xbe\xcd\xd0\xf7\r\n";
+    let script = Script {
+        greeting: Some([b"+OK", words].concat()),
+        answers: vec![
+            ("CAPA", [b"-ERR", words].concat()),
+            ("PASS", b"+OK bo\xeete ouverte\r\n".to_vec()),
+        ],
+        ..Script::with_messages(1)
+    };
+    let server = script.start();
     let fetched = server.fetch(&["--maildir", maildir.to_str().unwrap(), "--all"]);
     assert!(fetched.status.success(), "{}", told(&fetched));
     assert_eq!(files(&maildir), 1);
@@ -261,7 +269,7 @@ fn long_unique_ids_are_known_again() {
     let account = ["--account", "ana@x.test", "--keep", "--config", config.to_str().unwrap()];
     for messages in [2, 0] {
         let fetched = server.fetch(&account);
-        let said = format!("{messages} messages are in the mailbox");
+        let said = format!("{messages} messages fetched into the mailbox");
         assert!(told(&fetched).contains(&said), "{}", told(&fetched));
     }
     let mut session = pop3(here.address("pop3"), "ana");
@@ -276,7 +284,7 @@ fn a_challenge_need_not_be_one() {
         let maildir = directory.path().join("Maildir");
         let script = Script {
             capabilities: Some("UIDL\r\nSASL PLAIN"),
-            answers: vec![("AUTH PLAIN", challenge)],
+            answers: vec![("AUTH PLAIN", challenge.into())],
             ..Script::with_messages(1)
         };
         let server = script.start();
@@ -293,7 +301,7 @@ fn what_is_refused_is_followed_by_the_next() {
     let maildir = directory.path().join("Maildir");
     let script = Script {
         capabilities: Some("UIDL\r\nSASL SCRAM-SHA-256 PLAIN LOGIN"),
-        answers: vec![("AUTH", "-ERR [AUTH] not for you\r\n")],
+        answers: vec![("AUTH", b"-ERR [AUTH] not for you\r\n".to_vec())],
         ..Script::with_messages(1)
     };
     let server = script.start();
@@ -304,6 +312,67 @@ fn what_is_refused_is_followed_by_the_next() {
     let tried = commands.iter().filter_map(|line| line.strip_prefix("AUTH "));
     let tried: Vec<&str> = tried.filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(tried, ["SCRAM-SHA-256", "PLAIN", "LOGIN"]);
+}
+
+/// A password that two mechanisms have found wrong is not tried by another: each would be a failed login. Without the
+/// code for a wrong password the server may mean the mechanism.
+#[test]
+fn a_wrong_password_is_not_tried_by_every_mechanism() {
+    for (refusal, tried) in [("-ERR [AUTH] no\r\n", 2), ("-ERR no\r\n", 3)] {
+        let directory = tempfile::tempdir().unwrap();
+        let maildir = directory.path().join("Maildir");
+        let script = Script {
+            capabilities: Some("UIDL\r\nSASL PLAIN LOGIN"),
+            answers: vec![
+                ("AUTH PLAIN", refusal.into()),
+                ("AUTH LOGIN", b"+ VXNlcm5hbWU6\r\n".to_vec()),
+                // The user, and the password.
+                ("dQ==", b"+ UGFzc3dvcmQ6\r\n".to_vec()),
+                ("cGFyb2xh", refusal.into()),
+                ("PASS", refusal.into()),
+            ],
+            ..Script::with_messages(1)
+        };
+        let server = script.start();
+        let fetched = server.fetch(&["--maildir", maildir.to_str().unwrap(), "--all"]);
+        let words = format!("the server refuses: {}", refusal[5..].trim());
+        assert!(told(&fetched).contains(&words), "{}", told(&fetched));
+        let commands = server.commands.lock().unwrap().clone();
+        let count = commands.iter().filter(|line| ["AUTH", "PASS"].contains(&&line[..4])).count();
+        assert_eq!(count, tried, "{commands:?}");
+    }
+    // This server offers SCRAM, PLAIN and USER.
+    let mut here = Place::new(&[("pop3", "none")]);
+    here.add_account("ana@x.test");
+    here.start();
+    let fetch = ["fetch", "--server", here.address("pop3"), "--user", "ana", "--password-stdin"];
+    let refused = posta(&[&fetch[..], &["--stdout"]].concat(), "wrong");
+    assert!(told(&refused).contains("[AUTH] name or password is wrong"), "{}", told(&refused));
+    let traced = here.posta(&["trace", "ana@x.test", "--json"], "");
+    let events: serde_json::Value = serde_json::from_slice(&traced.stdout).unwrap();
+    let refused = events.as_array().unwrap().iter().filter_map(|event| event["refused"].as_array());
+    let times: u64 = refused.flatten().map(|one| one["times"].as_u64().unwrap_or(1)).sum();
+    assert_eq!(times, 2, "{events:#}");
+}
+
+/// A server whose part of SCRAM is forged does not get the password by another mechanism.
+#[test]
+fn an_impostor_gets_no_password() {
+    let script = Script {
+        capabilities: Some("UIDL\r\nSASL SCRAM-SHA-256 PLAIN LOGIN"),
+        answers: vec![
+            ("AUTH SCRAM", b"+ cj1YLHM9WCxpPTQwOTY=\r\n".to_vec()),
+            ("*", b"-ERR cancelled\r\n".to_vec()),
+        ],
+        ..Script::with_messages(1)
+    };
+    let server = script.start();
+    let refused = server.fetch(&["--stdout"]);
+    assert!(!refused.status.success());
+    assert!(told(&refused).contains("could not prove"), "{}", told(&refused));
+    let commands = server.commands.lock().unwrap().clone();
+    let count = |verb: &str| commands.iter().filter(|line| line.starts_with(verb)).count();
+    assert_eq!((count("AUTH"), count("PASS"), count("QUIT")), (1, 0, 1), "{commands:?}");
 }
 
 /// A malformed line of UIDL affects only its own message, which is named. Nothing is deleted unless

@@ -217,3 +217,42 @@ fn there_are_no_colours_in_a_file() {
     let words = String::from_utf8(ran.stderr).unwrap();
     assert!(words.starts_with("posta: there is no store"), "{words}");
 }
+
+/// Every line is an object, with the same in it as a line for people, and nothing of a message's content.
+#[test]
+fn a_log_for_programs_is_json() {
+    let mut place = Place::new(&[("smtp", "none"), ("pop3", "none")]);
+    place.configure("[log]\nformat = \"json\"\n");
+    place.start();
+    place.add_account("ana@x.test");
+    let mut wire = smtp(place.address("smtp"));
+    let reply = send(&mut wire, "ana@x.test", "Message-ID: <\"a\"@y.test>\r\n\r\nsecret words\r\n");
+    assert!(wire.say("MAIL FROM:<s@y.test>").starts_with("250"));
+    assert!(wire.say("RCPT TO:<nobody@x.test>").starts_with("550"));
+    wire.say("QUIT");
+    pop3(place.address("pop3"), "ana").say("QUIT");
+    place.logged("\"refused\"");
+    place.logged("\"login\"");
+    let lines = place.log();
+    let objects: Vec<serde_json::Value> = lines
+        .iter()
+        .filter(|line| !line.starts_with("ready "))
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect();
+    let of = |message: &str| {
+        let found = objects.iter().find(|object| object["message"] == message);
+        found.unwrap_or_else(|| panic!("{message}: {lines:?}"))
+    };
+    let accepted = of("accepted");
+    assert!(reply.contains(accepted["id"].as_str().unwrap()), "{reply} {accepted}");
+    assert_eq!((&accepted["level"], &accepted["from"]), (&"info".into(), &"<s@y.test>".into()));
+    assert_eq!(accepted["message-id"], "<\"a\"@y.test>");
+    assert!(accepted["octets"].is_u64(), "{accepted}");
+    assert_eq!(of("refused")["about"], "RCPT TO:<nobody@x.test>");
+    assert_eq!(of("login")["account"], "ana@x.test");
+    assert!(of("started")["version"].is_string());
+    assert!(
+        !lines.iter().any(|line| line.contains("secret") || line.contains(PASSWORD)),
+        "{lines:?}"
+    );
+}

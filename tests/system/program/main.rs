@@ -1,17 +1,28 @@
 //! The real program, as run by a person or a script.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod backup;
 mod by_name;
 mod cli;
+mod cluster;
 mod collect;
 mod documents;
 mod elsewhere;
+mod engines;
+mod examples;
 mod folders;
 mod hostile_origin;
+mod hostile_values;
+mod interface;
 mod keys;
 mod logs;
+mod looking;
+mod mail_programs;
 mod mistakes;
+mod moving;
+mod objects;
 mod outbound;
+mod pages;
 mod people;
 mod places;
 mod privacy;
@@ -19,7 +30,11 @@ mod quarantine;
 mod reload;
 mod reports;
 mod secrets;
+mod sendmail;
+mod service;
+mod setup;
 mod talk;
 mod trace;
+mod verbs;
 mod week;
 mod world;

@@ -87,7 +87,7 @@ fn an_account_that_was_removed_comes_back_as_it_was() {
     assert!(back.contains("with its password and 2 messages"), "{back}");
     assert_eq!(unique_ids(&place, "ana@x.test"), before, "what ana had deleted stays deleted");
     said(&place, "alias set info@x.test ana@x.test bob@x.test");
-    assert!(said(&place, "account undelete ana@x.test").contains("1 messages are in the mailbox"));
+    assert!(said(&place, "account undelete ana@x.test").contains("brought 1 message back"));
     assert!(deliver(&place, "info@x.test").starts_with("250"));
     assert_eq!(unique_ids(&place, "ana@x.test").len(), 4);
     assert!(said(&place, "account list --removed").contains("No account was removed"));
@@ -142,6 +142,7 @@ fn a_renamed_account_keeps_all_but_its_name() {
     said(&place, "alias add ana@x.test bob@x.test");
     assert!(deliver(&place, "ana@x.test").starts_with("250"));
     said(&place, "domain add x.test --postmaster ana@x.test");
+    said(&place, "account allow bob@x.test --from ana@x.test");
     let before = unique_ids(&place, "ana@x.test");
     for (new, words) in [
         ("bob@x.test", "exists already"),
@@ -154,6 +155,8 @@ fn a_renamed_account_keeps_all_but_its_name() {
     let renamed = said(&place, "account rename ana@x.test ana.pop@y.test");
     assert!(renamed.contains("info@x.test leads to ana.pop@y.test"), "{renamed}");
     assert!(renamed.contains("ana@x.test takes no mail any more"), "{renamed}");
+    assert!(renamed.contains("bob@x.test may send as ana.pop@y.test"), "{renamed}");
+    assert_eq!(sends_as(&place, "bob@x.test"), ["ana.pop@y.test"]);
     assert!(said(&place, "domain list --json").contains("ana.pop@y.test"), "still the postmaster");
     assert_eq!(unique_ids(&place, "ana.pop@y.test"), before);
     assert!(log_in(&place, "ana@x.test", PASSWORD).starts_with("-ERR [AUTH]"));
@@ -166,6 +169,7 @@ fn a_renamed_account_keeps_all_but_its_name() {
     // The account gets its old address back, and the other one remains as an alias.
     let renamed = said(&place, "account rename ana.pop@y.test ana@x.test --alias");
     assert!(renamed.contains("mail for ana.pop@y.test goes to ana@x.test"), "{renamed}");
+    assert_eq!(sends_as(&place, "bob@x.test"), ["ana.pop@y.test", "ana@x.test"]);
     assert!(deliver(&place, "ana.pop@y.test").starts_with("250"));
     assert_eq!(unique_ids(&place, "ana@x.test").len(), 3);
     let removed = said(&place, "account remove ana@x.test --yes");
@@ -176,7 +180,15 @@ fn a_renamed_account_keeps_all_but_its_name() {
     );
 }
 
-/// A weak password causes a warning, and is accepted.
+/// Returns what an account may send as.
+fn sends_as(place: &Place, address: &str) -> Vec<String> {
+    let lines = said(place, "account list --json");
+    let lines: serde_json::Value = serde_json::from_str(&lines).unwrap();
+    let line = lines.as_array().unwrap().iter().find(|line| line["address"] == address);
+    serde_json::from_value(line.unwrap()["send_as"].clone()).unwrap()
+}
+
+/// A weak password causes a warning, and is accepted. A password that is not stored causes none.
 #[test]
 fn weak_passwords_are_warned_of() {
     let place = place(&[]);
@@ -195,6 +207,15 @@ fn weak_passwords_are_warned_of() {
     let change = ["account", "password", "eva@x.test", "--password-stdin"];
     let changed = place.posta(&change, "1234567890\n");
     assert!(String::from_utf8_lossy(&changed.stderr).contains("it follows the keys"));
+    for (command, words) in [
+        ("account add ana@x.test --password-stdin", "exists already"),
+        ("account add ana --password-stdin", "\"ana\" is not valid"),
+        ("account password nobody@x.test --password-stdin", "there is no account nobody@x.test"),
+    ] {
+        let command: Vec<_> = command.split(' ').collect();
+        let refused = problem(&place.posta(&command, "parola\n"));
+        assert!(refused.contains(words) && !refused.contains("guessed"), "{refused}");
+    }
 }
 
 #[test]
@@ -277,4 +298,150 @@ fn a_domain_stands_for_another() {
     let removed = said(&place, "domain remove y.test");
     assert!(removed.contains("sales@z.test still leads to bob@y.test"), "{removed}");
     assert!(named(&place, "bob@y.test").starts_with("550 5.7.1"));
+}
+
+/// A telephone gets a password of its own, which is withdrawn when it is lost.
+#[test]
+fn programs_have_passwords_of_their_own() {
+    let place = place(&["ana@x.test"]);
+    let none = said(&place, "account app-password list ana@x.test");
+    assert!(none.contains("`posta account app-password add ana@x.test NAME` makes one"), "{none}");
+    let made = said(&place, "account app-password add ana@x.test phone");
+    assert!(made.starts_with("phone can log in as ana@x.test with this password"), "{made}");
+    let password = made.lines().nth(1).unwrap();
+    assert!(log_in(&place, "ana@x.test", password).starts_with("+OK"));
+    assert!(place.logged("app_password=phone").contains("login"));
+    let listed = said(&place, "account app-password list ana@x.test");
+    assert!(listed.starts_with("phone  made 2") && listed.contains("last used 2"), "{listed}");
+    let json = said(&place, "account app-password list ana@x.test --json");
+    assert!(json.contains("\"name\": \"phone\"") && !json.contains("hash"), "{json}");
+    let change = ["account", "password", "ana@x.test", "--password-stdin"];
+    let changed = place.posta(&change, "trei pisici verzi\n");
+    let warned = String::from_utf8_lossy(&changed.stderr);
+    assert!(warned.contains("note: the app passwords of ana@x.test still work: phone"), "{warned}");
+    let taken = refused(&place, "account app-password add ana@x.test Phone");
+    assert!(taken.contains("there is an app password \"Phone\" already"), "{taken}");
+    said(&place, "account app-password remove ana@x.test phone");
+    assert!(log_in(&place, "ana@x.test", password).starts_with("-ERR [AUTH]"));
+    let gone = refused(&place, "account app-password remove ana@x.test phone");
+    assert!(gone.contains("`posta account app-password list`"), "{gone}");
+    let nobody = refused(&place, "account app-password list anna@x.test");
+    assert!(nobody.contains("did you mean ana@x.test?"), "{nobody}");
+}
+
+/// A person who knows the old password sets a new one, while the server runs and while it does not.
+#[test]
+fn a_person_changes_their_own_password() {
+    let mut place = place(&["ana@x.test"]);
+    let passwd = |place: &Place, name: &str, input: &str| {
+        place.posta(&["passwd", name, "--password-stdin"], input)
+    };
+    let wrong = problem(&passwd(&place, "ana@x.test", "parolo\ntrei pisici verzi\n"));
+    assert!(wrong.contains("the password of ana@x.test is as it was"), "{wrong}");
+    assert!(wrong.contains("not an app password"), "{wrong}");
+    place.logged("why=\"wrong password\"");
+    let same = problem(&passwd(&place, "ana@x.test", "parola\nparola\n"));
+    assert!(same.contains("the new password is the old one"), "{same}");
+    let done = stdout(&passwd(&place, "ana", "parola\ntrei pisici verzi\n"));
+    assert!(done.contains("ana has a new password"), "{done}");
+    assert!(log_in(&place, "ana@x.test", PASSWORD).starts_with("-ERR [AUTH]"));
+    assert!(log_in(&place, "ana@x.test", "trei pisici verzi").starts_with("+OK"));
+    place.stop();
+    stdout(&passwd(&place, "ana@x.test", "trei pisici verzi\nparola\n"));
+    let wrong = problem(&passwd(&place, "ana@x.test", "trei pisici verzi\nparola noua\n"));
+    assert!(wrong.contains("as it was"), "{wrong}");
+    place.start();
+    assert!(log_in(&place, "ana@x.test", PASSWORD).starts_with("+OK"));
+    let asked = problem(&place.posta(&["passwd"], ""));
+    assert!(asked.contains("name the account: there is no terminal to ask on"), "{asked}");
+}
+
+#[test]
+fn an_account_of_a_program_only_sends() {
+    let place = place(&["ana@x.test"]);
+    let add = ["account", "add", "printer@x.test", "--send-only", "--password-stdin"];
+    let added = stdout(&place.posta(&add, PASSWORD));
+    assert!(added.contains("mail for it is refused, unless `posta forward set"), "{added}");
+    assert!(named(&place, "printer@x.test").starts_with("550 5.2.1 "));
+    let words = log_in(&place, "printer@x.test", PASSWORD);
+    assert!(words.starts_with("-ERR [SYS/PERM] this account only sends mail"), "{words}");
+    assert!(said(&place, "account list").contains("active, only sends"));
+    said(&place, "account send-only printer@x.test --off");
+    assert!(named(&place, "printer@x.test").starts_with("250 "));
+}
+
+#[test]
+fn senders_are_told_of_an_absence() {
+    let place = place(&["ana@x.test"]);
+    let text = "I am back on 7 January.\nAna\n";
+    let set = ["away", "set", "ana@x.test", "--until", "2099-01-06", "--file", "-"];
+    let told = stdout(&place.posta(&set, text));
+    assert!(
+        told.starts_with(
+            "ana@x.test: senders get this note until 2099-01-07 00:00:00 UTC (now):\n"
+        ),
+        "{told}"
+    );
+    assert!(told.ends_with("    I am back on 7 January.\n    Ana\n"), "{told}");
+    assert_eq!(said(&place, "away show ana@x.test"), told);
+    let mut wire = smtp(place.address("smtp"));
+    let content = "To: ana@x.test\r\nSubject: hello\r\n\r\nbody\r\n";
+    assert!(send(&mut wire, "ana@x.test", content).starts_with("250 "));
+    let trace = said(&place, "trace ana@x.test");
+    assert!(trace.contains("sent <s@y.test> a note of absence: "), "{trace}");
+    assert!(said(&place, "away off ana@x.test").contains("ana@x.test: senders get no note"));
+    let json = said(&place, "away show ana@x.test --json");
+    assert!(json.contains("\"is-away\": false") && json.contains("\"away\": null"), "{json}");
+    for (line, words) in [
+        ("away set ana@x.test --until 6.1.2099 --text x", "neither a day such as 2026-12-24"),
+        ("away set ana@x.test --until 2020-01-06 --text x", "is over"),
+        ("away set ana@x.test", "--text <TEXT>|--file <FILE>"),
+        ("away set ana@x.test --file /nowhere/note.txt", "/nowhere/note.txt cannot be read"),
+        ("away set @x.test --text x", "a catch-all has no owner"),
+        ("away show anna@x.test", "did you mean ana@x.test?"),
+    ] {
+        let refused = refused(&place, line);
+        assert!(refused.contains(words), "{line}: {refused}");
+    }
+}
+
+#[test]
+fn a_forward_has_an_end_and_a_note() {
+    let place = place(&["ana@x.test", "bob@x.test"]);
+    let set = ["forward", "set", "ana@x.test", "bob@x.test", "--until", "2099-06-30"];
+    let told = stdout(&place.posta(&[&set[..], &["--note", "Write to Bob."]].concat(), ""));
+    let words = "mail for ana@x.test goes to bob@x.test, and to its mailbox, until 2099-07-01 00:00:00 UTC\n\
+                 its senders get this note:\n    Write to Bob.\n";
+    assert_eq!(told, words);
+    assert_eq!(said(&place, "forward show ana@x.test"), words);
+    assert!(said(&place, "alias list").contains("ana@x.test -> bob@x.test, ana@x.test"));
+    let passed_on = said(&place, "forward set ana@x.test bob@x.test --pass-on");
+    assert_eq!(passed_on, "mail for ana@x.test goes to bob@x.test\n");
+    assert!(said(&place, "forward show ana@x.test --json").contains("\"keeps-copy\": false"));
+    assert_eq!(said(&place, "forward off ana@x.test"), "mail for ana@x.test goes to its mailbox\n");
+    let gone = said(&place, "forward set eva@x.test bob@x.test");
+    assert_eq!(gone, "mail for eva@x.test goes to bob@x.test\n");
+    assert!(said(&place, "forward off eva@x.test").contains("mail for it is refused"));
+    let refused = refused(&place, "forward set eva@nowhere.test bob@x.test");
+    assert!(refused.contains("posta domain add nowhere.test"), "{refused}");
+}
+
+/// The operator chooses what separates tags from names, or that nothing does.
+#[test]
+fn tags_are_separated_as_the_operator_likes() {
+    for (separators, codes) in [("-", ["250", "550"]), ("", ["550", "550"])] {
+        let mut place = Place::new(&[("smtp", "none")]);
+        let config = std::fs::read_to_string(place.config()).unwrap();
+        let config = format!("tag-separators = \"{separators}\"\n{config}");
+        std::fs::write(place.config(), config).unwrap();
+        place.add_account("ana@x.test");
+        place.start();
+        let mut wire = smtp(place.address("smtp"));
+        assert!(wire.say("MAIL FROM:<s@y.test>").starts_with("250 "));
+        assert!(wire.say("RCPT TO:<ana@x.test>").starts_with("250 "));
+        for (to, code) in ["ana-shop@x.test", "ana+shop@x.test"].into_iter().zip(codes) {
+            let reply = wire.say(&format!("RCPT TO:<{to}>"));
+            assert!(reply.starts_with(code), "{separators:?} {to}: {reply}");
+        }
+    }
 }

@@ -112,3 +112,13 @@ fn one_sessions_data_never_reaches_another() {
     assert!(bob.say("AUTH PLAIN AGFuYUB4LnRlc3QAcGFyb2xh").starts_with("-ERR"));
     assert_eq!(bob.listing("RETR 1").last().unwrap(), "secret of bob 0");
 }
+
+/// The memory of the server holds passwords, keys and mail.
+#[test]
+fn a_crash_leaves_no_dump_of_the_memory() {
+    let mut place = Place::new(&[("smtp", "none")]);
+    place.start();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", place.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+}

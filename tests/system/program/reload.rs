@@ -128,3 +128,37 @@ fn another_smarthost_holds_for_what_waits() {
     place.logged(" delivered id=");
     assert_eq!(place.stop(), Some(0));
 }
+
+/// The command waits for the outcome and prints it: what changed, what needs a restart, or why all is refused.
+#[test]
+fn the_command_tells_what_became_of_the_changes() {
+    let mut place = Place::new(&[("smtp", "none")]);
+    place.start();
+    let reload = |place: &Place| stdout(&place.posta(&["reload"], ""));
+    let said = reload(&place);
+    assert!(said.starts_with("No option has changed."), "{said}");
+    let good = fs::read_to_string(place.config()).unwrap();
+    let changed = with_small_messages(&good).replace("mail.x.test", "other.x.test");
+    fs::write(place.config(), &changed).unwrap();
+    let said = reload(&place);
+    assert!(said.contains("limits.message-size: \"2KiB\", before: \""), "{said}");
+    assert!(said.contains("hostname: needs a restart"), "{said}");
+    assert!(!said.contains("hostname: \""), "{said}");
+    assert!(smtp(place.address("smtp")).say(LARGE).starts_with("552 "), "it holds");
+    let said = reload(&place);
+    assert!(said.starts_with("hostname: needs a restart"), "still: {said}");
+    fs::write(place.config(), format!("{good}[relay]\nretry = []\n")).unwrap();
+    let refused = place.posta(&["reload"], "");
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{why}");
+    assert!(why.contains("goes on with what it has read before"), "{why}");
+    assert!(why.contains("relay.retry"), "{why}");
+    assert!(smtp(place.address("smtp")).say(LARGE).starts_with("552 "), "nothing of it holds");
+    fs::write(place.config(), &good).unwrap();
+    assert_eq!(place.stop(), Some(0));
+    let alone = place.posta(&["reload"], "");
+    assert!(
+        String::from_utf8_lossy(&alone.stderr).contains("no server runs with the control socket"),
+        "{alone:?}"
+    );
+}

@@ -84,6 +84,11 @@ fn reported(yesterday: u64) -> Place {
     for domain in ["mail.example.net", "isp.example"] {
         names = names.txt(domain, "v=spf1 +all");
     }
+    // Only one of the names leads back to its address.
+    let names = names
+        .ptr("10.2.0.192.in-addr.arpa", "mail.x.test")
+        .address("mail.x.test", [192, 0, 2, 10])
+        .ptr("66.113.0.203.in-addr.arpa", "mail.bank.example");
     place.configure(&names.serve().configuration());
     place.configure("[submission]\ntrust-loopback = false\n");
     place.add_account("ana@x.test");
@@ -132,6 +137,9 @@ fn reports_are_added_up_and_drawn() {
     let json = counted(&place, "dmarc", 4);
     assert_eq!(json["reports"]["unverified"], 1);
     assert_eq!(json["sources"][0]["source"], "192.0.2.10");
+    assert_eq!(json["sources"][0]["name"], "mail.x.test");
+    let named = json["sources"].as_array().unwrap().iter().filter(|it| !it["name"].is_null());
+    assert_eq!(named.count(), 1, "{json:#}");
     assert_eq!(json["sources"][0]["messages"], 3 * 1_204 + 31 * 3 + 77);
     let svg = std::env::temp_dir().join(format!("posta-reports-{}.svg", std::process::id()));
     let file = svg.display().to_string();
@@ -141,6 +149,7 @@ fn reports_are_added_up_and_drawn() {
         ", by 4 reports: 3965 passed DMARC, 60 failed\n",
         "Not counted: 1 more, since it is not shown which domain sent them\n",
         "SOURCE",
+        "mail.x.test",
         "example.net, isp.example",
     ] {
         assert!(shown.contains(words), "{words}\n---\n{shown}");

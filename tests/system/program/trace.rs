@@ -45,7 +45,7 @@ fn the_story_of_a_mailbox_reads_well() {
     }
     fs::write(maildir.join("new/1.a"), "Subject: old\n\nb\n").unwrap();
     let files = maildir.to_str().unwrap();
-    stdout(&place.posta(&["account", "import", "ana@x.test", files], ""));
+    stdout(&place.posta(&["import", "maildir", "ana@x.test", files], ""));
     let mut other = Place::named("pop.y.test", &[("smtp", "none"), ("pop3", "none")]);
     other.add_account("ana@y.test");
     other.start();

@@ -130,6 +130,8 @@ impl Firm {
         let full = self.customer_tries("dan@firm.test", "The drawing", &drawing);
         assert!(complaint(&full).contains("452 4.2.2"), "{}", complaint(&full));
         self.does(&["account", "quota", "dan@firm.test", "1GiB"]);
+        let listed = self.does(&["account", "list"]);
+        assert!(listed.contains("1.0 GiB"), "{listed}");
         stdout(&self.customer_tries("dan@firm.test", "The drawing", &drawing));
         assert!(self.has("dan", "The drawing"));
 
@@ -146,6 +148,8 @@ impl Firm {
         let add =
             [&["collect", "add", "carla@firm.test"], &source[..], &["--every", "1m"]].concat();
         stdout(&self.here.posta(&add, PASSWORD));
+        let listed = self.does(&["collect", "list"]);
+        assert!(listed.contains(" 1m ") && listed.contains("not yet"), "{listed}");
         self.does(&["collect", "run", "1"]);
         assert!(self.has("carla", "To the old address"));
         assert!(

@@ -113,6 +113,7 @@ impl Protocol for Pop3 {
             "denied" => Err(Denial::Credentials),
             "unavailable" => Err(Denial::Unavailable),
             "disabled" => Err(Denial::Disabled),
+            "send-only" => Err(Denial::SendOnly),
             "locked" => Err(Denial::Locked),
             "too-many" => Err(Denial::TooMany),
             "too-soon" => Err(Denial::TooSoon),
@@ -145,8 +146,7 @@ impl Protocol for Pop3 {
             }
             Question::Update(_, ticket) => ticket.answer(match text {
                 Some("updated") => Ok(()),
-                Some("failed") => Err(NotRemoved::All),
-                Some("failed in part") => Err(NotRemoved::Some),
+                Some("failed") => Err(NotRemoved),
                 _ => panic!("{unanswered}"),
             }),
         }

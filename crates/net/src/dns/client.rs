@@ -2,6 +2,7 @@
 
 use super::{
     Alias, DnsAnswer, Family, LookupError, PendingLookup, Resolver, ServiceHost, Tlsa,
+    cache::{AnswerCache, LookupOutcome},
     query_name::QueryName,
     size::{self, Size},
 };
@@ -18,6 +19,7 @@ use hickory_resolver::{
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
+    future::ready,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -65,14 +67,14 @@ pub struct Dns {
     plain: Option<TokioResolver>,
     /// Whether the name servers pass DNSSEC records on, and the time at which that was found out.
     passes_dnssec: Mutex<Option<(Instant, bool)>>,
-    /// Look-ups that found nothing. The library caches answers; of look-ups without a result, it caches
-    /// only denials without a proof.
-    absent: Mutex<HashMap<(RecordType, String), Absent>>,
+    exchangers: AnswerCache<String, (u16, String)>,
+    six: AnswerCache<String, IpAddr>,
+    four: AnswerCache<String, IpAddr>,
+    names: AnswerCache<IpAddr, String>,
+    certificates: AnswerCache<String, Tlsa>,
+    services: AnswerCache<String, ServiceHost>,
+    texts: AnswerCache<String, String>,
 }
-
-/// The time until which a look-up that found nothing is not repeated, and its error. Without an error,
-/// the name has no records of that type.
-type Absent = (Instant, Option<LookupError>);
 
 /// The time for which the absence of a record is cached.
 const ABSENCE: Duration = Duration::from_secs(60);
@@ -80,8 +82,23 @@ const ABSENCE: Duration = Duration::from_secs(60);
 /// The time for which a failure is cached.
 const FAILURE: Duration = Duration::from_secs(5);
 
-/// The maximal number of cached look-ups without a result. Each takes 1 KiB at most.
-const REMEMBERED: usize = 16 * 1024;
+/// The outcome of a look-up for which name servers were asked.
+struct Asked<T> {
+    outcome: LookupOutcome<T>,
+    /// The octets of its name and records, and the time until which it holds; none if it is too large to be cached.
+    keep: Option<(usize, Instant)>,
+}
+
+impl<T> Asked<T> {
+    /// Returns the outcome of a look-up that found nothing.
+    fn nothing(name: &str, outcome: LookupOutcome<T>) -> Self {
+        let (octets, time) = match &outcome {
+            Err(LookupError::Failed(_, why)) => (why.len(), FAILURE),
+            Ok(_) | Err(LookupError::NoDomain(_)) => (0, ABSENCE),
+        };
+        Self { outcome, keep: Some((2 * name.len() + octets, Instant::now() + time)) }
+    }
+}
 
 impl std::fmt::Debug for Dns {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -112,75 +129,75 @@ impl Dns {
             validating: validating.transpose()?,
             plain: plain.transpose()?,
             passes_dnssec: Mutex::new(None),
-            absent: Mutex::default(),
+            exchangers: AnswerCache::default(),
+            six: AnswerCache::default(),
+            four: AnswerCache::default(),
+            names: AnswerCache::default(),
+            certificates: AnswerCache::default(),
+            services: AnswerCache::default(),
+            texts: AnswerCache::default(),
         })
     }
 
-    async fn look_up<T>(
+    /// Returns the outcome that a cache has for a name, or asks for it.
+    fn look_up<'a, T: Clone + Send + 'a>(
+        &'a self,
+        cache: &'a AnswerCache<String, T>,
+        name: &'a str,
+        kind: RecordType,
+        read: fn(&RData) -> Option<T>,
+    ) -> PendingLookup<'a, DnsAnswer<T>> {
+        if let Some(known) = cache.get(name) {
+            return Box::pin(ready(known));
+        }
+        Box::pin(async move {
+            let Asked { outcome, keep } = self.ask(name, kind, read).await;
+            if let Some((octets, until)) = keep {
+                cache.keep(name.to_owned(), octets, until, outcome.clone());
+            }
+            outcome
+        })
+    }
+
+    async fn ask<T>(
         &self,
         name: &str,
         kind: RecordType,
-        read: impl Fn(&RData) -> Option<T>,
-    ) -> Result<DnsAnswer<T>, LookupError> {
-        if let Some(absent) = self.is_absent(name, kind) {
-            return absent.map_or_else(|| Ok(DnsAnswer::none()), Err);
-        }
+        read: fn(&RData) -> Option<T>,
+    ) -> Asked<T> {
         let resolver = match (&self.validating, &self.plain) {
             (Some(validating), Some(plain)) if !self.can_validate(validating).await => plain,
             (Some(resolver), _) | (None, Some(resolver)) => resolver,
-            (None, None) => return Ok(DnsAnswer::none()),
+            (None, None) => return Asked::nothing(name, Ok(DnsAnswer::none())),
         };
         match resolver.lookup(QueryName(name), kind).await {
             Ok(lookup) => {
                 let records = lookup.answers();
-                if !Size::of(lookup.message().all_sections()).may_be_remembered() {
+                let may_be_cached = Size::of(lookup.message().all_sections()).may_be_cached();
+                if !may_be_cached {
                     forget(resolver, name, kind, records);
                 }
                 let size = Size::of(records);
                 if !size.may_be_read() {
                     let failed = LookupError::Failed(name.to_owned(), size.to_string());
-                    self.note_absent(name, kind, Some(&failed));
-                    return Err(failed);
+                    return Asked::nothing(name, Err(failed));
                 }
                 let found = records.iter().filter_map(|record| read(&record.data)).collect();
-                Ok(DnsAnswer { found, is_secure: is_secure(records), alias: alias(name, records) })
+                let (is_secure, alias) = (is_secure(records), alias(name, records));
+                let until = Instant::from_std(lookup.valid_until());
+                let keep = may_be_cached.then(|| (size.in_memory(), until));
+                Asked { outcome: Ok(DnsAnswer { found, is_secure, alias }), keep }
             }
             Err(error) => {
                 if let NetError::Dns(DnsError::NoRecordsFound(none)) = &error
-                    && !Size::of(none.authorities.iter().flat_map(|all| all.iter()))
-                        .may_be_remembered()
+                    && !Size::of(none.authorities.iter().flat_map(|all| all.iter())).may_be_cached()
                 {
                     resolver.clear_lookup_cache(QueryName(name), kind);
                     resolver.clear_lookup_cache(none.query.name().clone(), kind);
                 }
-                let nothing = nothing(name, &error);
-                self.note_absent(name, kind, nothing.as_ref().err());
-                nothing
+                Asked::nothing(name, nothing(name, &error))
             }
         }
-    }
-
-    /// Returns the cached outcome of a look-up that found nothing: an error, or `Some(None)` if the name
-    /// has no such records.
-    fn is_absent(&self, name: &str, kind: RecordType) -> Option<Option<LookupError>> {
-        let absent = self.absent.lock();
-        let found =
-            absent.get(&(kind, name.to_owned())).filter(|(until, _)| *until > Instant::now());
-        found.map(|(_, error)| error.clone())
-    }
-
-    fn note_absent(&self, name: &str, kind: RecordType, error: Option<&LookupError>) {
-        let failed = matches!(error, Some(LookupError::Failed(..)));
-        let now = Instant::now();
-        let until = now + if failed { FAILURE } else { ABSENCE };
-        let mut absent = self.absent.lock();
-        if absent.len() >= REMEMBERED {
-            absent.retain(|_, (until, _)| *until > now);
-        }
-        if absent.len() >= REMEMBERED {
-            absent.clear();
-        }
-        absent.insert((kind, name.to_owned()), (until, error.cloned()));
     }
 
     /// Returns whether the name servers pass on the records needed to validate the root's own. An
@@ -264,20 +281,20 @@ fn name_server(address: &SocketAddr) -> NameServerConfig {
 
 impl Resolver for Dns {
     fn exchangers<'a>(&'a self, domain: &'a str) -> PendingLookup<'a, DnsAnswer<(u16, String)>> {
-        Box::pin(self.look_up(domain, RecordType::MX, |data| match data {
+        self.look_up(&self.exchangers, domain, RecordType::MX, |data| match data {
             RData::MX(mx) => {
                 let name = mx.exchange.to_ascii();
                 Some((mx.preference, name.trim_end_matches('.').to_ascii_lowercase()))
             }
             _ => None,
-        }))
+        })
     }
 
     fn addresses<'a>(&'a self, host: &'a str) -> PendingLookup<'a, DnsAnswer<IpAddr>> {
         Box::pin(async move {
             let (six, four) = tokio::join!(
-                self.look_up(host, RecordType::AAAA, address),
-                self.look_up(host, RecordType::A, address),
+                self.addresses_of(host, Family::V6),
+                self.addresses_of(host, Family::V4),
             );
             both(six, four)
         })
@@ -288,27 +305,32 @@ impl Resolver for Dns {
         host: &'a str,
         family: Family,
     ) -> PendingLookup<'a, DnsAnswer<IpAddr>> {
-        let kind = match family {
-            Family::V4 => RecordType::A,
-            Family::V6 => RecordType::AAAA,
-        };
-        Box::pin(self.look_up(host, kind, address))
+        match family {
+            Family::V4 => self.look_up(&self.four, host, RecordType::A, address),
+            Family::V6 => self.look_up(&self.six, host, RecordType::AAAA, address),
+        }
     }
 
     fn names(&self, address: IpAddr) -> PendingLookup<'_, DnsAnswer<String>> {
+        if let Some(known) = self.names.get(&address) {
+            return Box::pin(ready(known));
+        }
         Box::pin(async move {
             let name = Name::from(address).to_ascii();
-            let name = name.trim_end_matches('.');
-            self.look_up(name, RecordType::PTR, |data| match data {
+            let read = |data: &RData| match data {
                 RData::PTR(name) => Some(name.0.to_ascii().trim_end_matches('.').to_owned()),
                 _ => None,
-            })
-            .await
+            };
+            let asked = self.ask(name.trim_end_matches('.'), RecordType::PTR, read).await;
+            if let Some((octets, until)) = asked.keep {
+                self.names.keep(address, octets, until, asked.outcome.clone());
+            }
+            asked.outcome
         })
     }
 
     fn certificates<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<Tlsa>> {
-        Box::pin(self.look_up(name, RecordType::TLSA, |data| match data {
+        self.look_up(&self.certificates, name, RecordType::TLSA, |data| match data {
             RData::TLSA(tlsa) => Some(Tlsa {
                 usage: tlsa.cert_usage.into(),
                 selector: tlsa.selector.into(),
@@ -316,11 +338,11 @@ impl Resolver for Dns {
                 data: tlsa.cert_data.clone(),
             }),
             _ => None,
-        }))
+        })
     }
 
     fn services<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<ServiceHost>> {
-        Box::pin(self.look_up(name, RecordType::SRV, |data| match data {
+        self.look_up(&self.services, name, RecordType::SRV, |data| match data {
             RData::SRV(service) => {
                 let host = service.target.to_ascii();
                 Some(ServiceHost {
@@ -331,17 +353,17 @@ impl Resolver for Dns {
                 })
             }
             _ => None,
-        }))
+        })
     }
 
     fn texts<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<String>> {
-        Box::pin(self.look_up(name, RecordType::TXT, |data| match data {
+        self.look_up(&self.texts, name, RecordType::TXT, |data| match data {
             RData::TXT(text) => {
                 let octets = text.txt_data.concat();
                 Some(String::from_utf8_lossy(&octets).into_owned())
             }
             _ => None,
-        }))
+        })
     }
 }
 

@@ -17,15 +17,15 @@ pub(super) const RECORDS: usize = 128;
 pub(super) const OCTETS: usize = 16 * 1024;
 
 /// The maximal number of records in a cached answer, other sections included. Together with
-/// [`REMEMBERED_OCTETS`], this is about the content of one UDP datagram; larger answers are requested
+/// [`CACHED_OCTETS`], this is about the content of one UDP datagram; larger answers are requested
 /// each time.
-const REMEMBERED_RECORDS: usize = 24;
+const CACHED_RECORDS: usize = 24;
 
 /// The maximal number of octets in a cached answer, other sections included.
-const REMEMBERED_OCTETS: usize = 2 * 1024;
+const CACHED_OCTETS: usize = 2 * 1024;
 
-/// The maximal number of cached answers. If all are as large as allowed, they take 35 MB.
-pub(super) const ANSWERS: u64 = 4 * 1024;
+/// The maximal number of answers that the library caches. If all are as large as allowed, they take 17 MB.
+pub(super) const ANSWERS: u64 = 2 * 1024;
 
 /// The size of an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,8 +48,13 @@ impl Size {
     }
 
     /// Returns whether an answer of this size, counting all sections, is small enough to be cached.
-    pub(super) fn may_be_remembered(self) -> bool {
-        self.records <= REMEMBERED_RECORDS && self.octets <= REMEMBERED_OCTETS
+    pub(super) fn may_be_cached(self) -> bool {
+        self.records <= CACHED_RECORDS && self.octets <= CACHED_OCTETS
+    }
+
+    /// Returns about the number of octets that records of this size take in memory, as the caller gets them.
+    pub(super) const fn in_memory(self) -> usize {
+        64 * self.records + 2 * self.octets
     }
 }
 

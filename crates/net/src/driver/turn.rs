@@ -86,6 +86,9 @@ impl<'p> Turn<'p> {
         // The place is kept while yielding, so that newly arrived input comes before sessions that wait
         // for a place.
         yield_now().await;
+        // The kernel, too, may have somebody who waits: the store's threads, on which every message depends, need the
+        // processor for microseconds at a time, and would get it from a busy runtime only every few milliseconds.
+        std::thread::yield_now();
         self.rest();
         // The semaphore is never closed.
         self.place = self.places.0.acquire().await.ok();

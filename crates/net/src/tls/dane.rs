@@ -6,7 +6,7 @@
 
 use crate::{
     dns::{DnsAnswer, Tlsa},
-    tls::fault::CertificateFault,
+    tls::{fault::CertificateFault, version_1::OldCertificate},
 };
 use aws_lc_rs::digest::{self, SHA256, SHA512};
 use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, UnixTime};
@@ -142,9 +142,10 @@ impl Dane {
 fn matches(record: &Tlsa, certificate: &CertificateDer<'_>) -> bool {
     let selected = match record.selector {
         0 => certificate.to_vec(),
-        _ => match EndEntityCert::try_from(certificate) {
-            Ok(parsed) => parsed.subject_public_key_info().to_vec(),
-            Err(_) => return false,
+        _ => match (EndEntityCert::try_from(certificate), OldCertificate::read(certificate)) {
+            (Ok(parsed), _) => parsed.subject_public_key_info().to_vec(),
+            (_, Some(old)) => old.key.to_vec(),
+            (Err(_), None) => return false,
         },
     };
     match record.matching {
@@ -157,7 +158,7 @@ fn matches(record: &Tlsa, certificate: &CertificateDer<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::Alias;
+    use crate::{dns::Alias, tls::tests::version_1};
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
     use std::time::Duration;
 
@@ -218,6 +219,8 @@ mod tests {
                 let dane = dane(OWN, selector, matching, data);
                 assert!(holds(&dane, std::slice::from_ref(&own)), "3 {selector} {matching}");
                 assert!(!holds(&dane, std::slice::from_ref(other.cert.der())));
+                // The same key in a certificate of another form.
+                assert_eq!(holds(&dane, &[version_1(&own)]), selector == 1, "{matching}");
             }
         }
     }

@@ -1,22 +1,27 @@
 //! TLS to clients, as a server. The certificates are read from files and read again when the files
-//! change, or are self-signed at the first start. `listen` uses them for TLS from the first octet and
-//! after STARTTLS or STLS.
+//! change, or are self-signed at the first start; others come from an authority (ACME). `listen` uses
+//! them for TLS from the first octet and after STARTTLS or STLS.
 
+pub mod challenges;
 mod files;
 pub mod health;
+mod issued;
 
-pub use files::read_certificates;
+pub use files::{read_all_certificates, read_certificates, read_chain};
+pub use issued::IssuedCertificate;
 
 use crate::transport::Stream;
 use aws_lc_rs::digest;
+use challenges::Challenges;
+use issued::Issued;
 use parking_lot::{Mutex, RwLock};
 use rustls::{
     ProtocolVersion, ServerConfig,
     client::verify_server_name,
     crypto::CryptoProvider,
     pki_types::ServerName,
-    server::{ClientHello, ParsedCertificate, ResolvesServerCert},
-    sign::CertifiedKey,
+    server::{Acceptor, ClientHello, ParsedCertificate, ResolvesServerCert},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use std::{
     fs, io,
@@ -26,8 +31,8 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio::{io::AsyncWriteExt as _, time::timeout};
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, server::TlsStream};
 
 /// The time within which a handshake must succeed. A client that connects and stays silent must not hold
 /// a session.
@@ -59,6 +64,14 @@ pub enum TlsError {
          with", .0.key.display(), .0.certificate.display()
     )]
     Pair(CertificateFiles),
+    /// A certificate that an authority issued cannot be used.
+    #[error("the certificate that was issued for {name} cannot be used: {cause}")]
+    Issued {
+        /// The name that it is for.
+        name: String,
+        /// The fault.
+        cause: String,
+    },
     /// The TLS library cannot be set up.
     #[error("TLS cannot be used: {0}")]
     Library(#[from] rustls::Error),
@@ -99,6 +112,7 @@ pub fn exporter<D>(connection: &rustls::ConnectionCommon<D>) -> Option<[u8; EXPO
 pub struct Tls {
     acceptor: TlsAcceptor,
     certificates: Arc<Certificates>,
+    challenges: Challenges,
 }
 
 impl std::fmt::Debug for Tls {
@@ -121,12 +135,41 @@ impl Tls {
             loaded: RwLock::new(Arc::new(loaded)),
             seen: Mutex::new(modified(&files)),
             files: RwLock::new(files),
+            issued: Issued::default(),
         });
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(certificates.clone());
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), certificates })
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(Self { acceptor, certificates, challenges: Challenges::default() })
+    }
+
+    /// Replaces the certificates that an authority issued. They come before those of files; that for the
+    /// name `own` is also for clients that name no host.
+    ///
+    /// # Errors
+    /// When a certificate or a key cannot be used; those before then stay in use.
+    pub fn use_issued(&self, issued: &[IssuedCertificate], own: &str) -> Result<(), TlsError> {
+        self.certificates.issued.replace(issued, own, &self.certificates.provider)
+    }
+
+    /// Returns the answers to authorities that check names, which the handshakes give out.
+    #[must_use]
+    pub const fn challenges(&self) -> &Challenges {
+        &self.challenges
+    }
+
+    /// Returns whether a certificate that the operator provides, in a file other than the self-signed
+    /// one, is for a host name.
+    #[must_use]
+    pub fn has_file_for(&self, name: &str) -> bool {
+        let Ok(name) = ServerName::try_from(name) else { return false };
+        let (files, loaded) = (self.certificates.files(), self.certificates.loaded());
+        let provided = files.iter().zip(&*loaded).filter(|(files, _)| {
+            files.certificate.file_name().is_none_or(|name| name != SELF_SIGNED)
+        });
+        provided.into_iter().any(|(_, loaded)| loaded.is_for(&name))
     }
 
     /// Reads the certificates again if a file has changed since they were last read. Returns whether one
@@ -168,7 +211,11 @@ impl Tls {
     /// # Errors
     /// When the handshake fails, or takes longer than 30 seconds.
     pub async fn accept(&self, stream: Box<dyn Stream>) -> io::Result<(Box<dyn Stream>, TlsInfo)> {
-        let handshake = timeout(HANDSHAKE, self.acceptor.accept(stream)).await;
+        // Asked first, so that the usual handshake needs no look into the client's offer.
+        let handshake = match self.challenges.may_be_asked() {
+            false => timeout(HANDSHAKE, self.acceptor.accept(stream)).await,
+            true => timeout(HANDSHAKE, Box::pin(self.accept_or_prove(stream))).await,
+        };
         let stream =
             handshake.map_err(|_| io::ErrorKind::TimedOut)?.map_err(crate::tls::words::in_words)?;
         let connection = stream.get_ref().1;
@@ -189,6 +236,34 @@ impl Tls {
         };
         Ok((Box::new(crate::tls::words::InWords(stream)), info))
     }
+
+    /// Negotiates TLS; or proves to an authority that a name leads here, and ends the connection with an
+    /// error (RFC 8737 §3).
+    async fn accept_or_prove(
+        &self,
+        stream: Box<dyn Stream>,
+    ) -> io::Result<TlsStream<Box<dyn Stream>>> {
+        let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let hello = begun.client_hello();
+        let is_check =
+            hello.alpn().is_some_and(|mut offered| offered.any(|it| it == challenges::PROTOCOL));
+        if !is_check {
+            return begun.into_stream(self.acceptor.config().clone()).await;
+        }
+        let name = hello.server_name().map(str::to_owned).unwrap_or_default();
+        let proof = self.challenges.certificate(&name).await;
+        let proof = proof.ok_or_else(|| io::Error::other("an unknown name was to be proved"))?;
+        let config = ServerConfig::builder_with_provider(self.certificates.provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_no_client_auth();
+        let mut config =
+            config.with_cert_resolver(Arc::new(SingleCertAndKey::from((*proof).clone())));
+        config.alpn_protocols.push(challenges::PROTOCOL.to_vec());
+        let mut proved = begun.into_stream(Arc::new(config)).await?;
+        proved.shutdown().await?;
+        Err(io::Error::other("an authority checked whether a name leads here"))
+    }
 }
 
 /// The certificates in use.
@@ -199,6 +274,7 @@ struct Certificates {
     loaded: RwLock<Arc<Vec<Loaded>>>,
     /// The modification times of the files when they were last examined.
     seen: Mutex<Vec<Option<SystemTime>>>,
+    issued: Issued,
 }
 
 /// A certificate and its key, as read from files.
@@ -218,17 +294,25 @@ impl Certificates {
         self.loaded.read().clone()
     }
 
-    /// Returns the first certificate for this name, or else the first of all.
+    /// Returns the first certificate for this name, or else the server's own.
     fn fitting(&self, name: Option<&str>) -> Option<Loaded> {
+        let issued = name.and_then(|name| self.issued.named(name));
+        if issued.is_some() {
+            return issued;
+        }
         let loaded = self.loaded();
-        let name = name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
-        let fits = |loaded: &&Loaded| {
-            let leaf = loaded.key.end_entity_cert().ok();
-            let leaf = leaf.and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
-            leaf.zip(name.as_ref())
-                .is_some_and(|(leaf, name)| verify_server_name(&leaf, name).is_ok())
-        };
-        loaded.iter().find(fits).or(loaded.first()).cloned()
+        let name = name.and_then(|name| ServerName::try_from(name).ok());
+        let fits = |loaded: &&Loaded| name.as_ref().is_some_and(|name| loaded.is_for(name));
+        let fitting = loaded.iter().find(fits).cloned();
+        fitting.or_else(|| self.issued.own()).or_else(|| loaded.first().cloned())
+    }
+}
+
+impl Loaded {
+    fn is_for(&self, name: &ServerName<'_>) -> bool {
+        let leaf = self.key.end_entity_cert().ok();
+        let leaf = leaf.and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
+        leaf.is_some_and(|leaf| verify_server_name(&leaf, name).is_ok())
     }
 }
 
@@ -246,12 +330,15 @@ fn load_all(
 }
 
 fn load_one(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Loaded, TlsError> {
-    let key = files::read_pair(files, provider)?;
+    Ok(loaded(files::read_pair(files, provider)?))
+}
+
+fn loaded(key: CertifiedKey) -> Loaded {
     // RFC 5929 §4.1: the hash function is that of the certificate's signature, which is SHA-256 for nearly all
     // certificates in use. Where it is SHA-384 or more, a client that binds its login to this fails safely.
     let leaf = key.cert.first().map(|leaf| leaf.as_ref()).unwrap_or_default();
     let end_point = digest::digest(&digest::SHA256, leaf).as_ref().into();
-    Ok(Loaded { key: Arc::new(key), end_point })
+    Loaded { key: Arc::new(key), end_point }
 }
 
 fn modified(files: &[CertificateFiles]) -> Vec<Option<SystemTime>> {

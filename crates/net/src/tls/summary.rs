@@ -23,30 +23,31 @@ pub struct CertificateSummary {
     pub not_after: Timestamp,
     /// The SHA-256 of its public key, as a TLSA record `3 1 1` has it (RFC 7672 §3.1.1).
     pub key_sha256: [u8; 32],
-    /// Whether an authority that browsers trust signed it, whatever its names and the time.
+    /// Whether an authority that is trusted signed it, whatever its names and the time.
     pub is_trusted: bool,
 }
 
 impl CertificateSummary {
-    /// Reads a certificate that a server shows, followed by those that lead to its issuer. Returns nothing if there is
-    /// none, or it cannot be read.
+    /// Reads a certificate that a server shows, followed by those that lead to its issuer. `more` are authorities that
+    /// the operator trusts beside those of browsers. Returns nothing if there is no certificate, or it cannot be read.
     #[must_use]
-    pub fn of(chain: &[CertificateDer<'_>]) -> Option<Self> {
+    pub fn of(chain: &[CertificateDer<'_>], more: &[CertificateDer<'_>]) -> Option<Self> {
         let (first, shown) = chain.split_first()?;
         let certificate = EndEntityCert::try_from(first).ok()?;
         let key = certificate.subject_public_key_info();
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &key);
         // The library tells the two ends of the period only as what is wrong with a time outside it.
         let far = UnixTime::since_unix_epoch(Duration::from_secs(u64::from(u32::MAX) * 16));
-        let Err(PkiError::CertExpired { not_after, .. }) = verify(&certificate, &[], far) else {
+        let (roots, epoch) = (trusted(more), UnixTime::since_unix_epoch(Duration::ZERO));
+        let Err(PkiError::CertExpired { not_after, .. }) = verify(&certificate, &[], &roots, far)
+        else {
             return None;
         };
-        let not_before = match verify(&certificate, &[], UnixTime::since_unix_epoch(Duration::ZERO))
-        {
+        let not_before = match verify(&certificate, &[], &roots, epoch) {
             Err(PkiError::CertNotValidYet { not_before, .. }) => timestamp(not_before),
             _ => Timestamp::UNIX_EPOCH,
         };
-        let is_trusted = verify(&certificate, shown, not_after).is_ok();
+        let is_trusted = verify(&certificate, shown, &roots, not_after).is_ok();
         Some(Self {
             names: certificate.valid_dns_names().take(NAMES).map(str::to_owned).collect(),
             not_before,
@@ -72,12 +73,19 @@ fn timestamp(time: UnixTime) -> Timestamp {
     Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
 }
 
+/// Returns the authorities that browsers trust, and `more`.
+fn trusted(more: &[CertificateDer<'_>]) -> RootCertStore {
+    let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    roots.add_parsable_certificates(more.iter().map(|one| one.clone().into_owned()));
+    roots
+}
+
 fn verify(
     certificate: &EndEntityCert<'_>,
     shown: &[CertificateDer<'_>],
+    roots: &RootCertStore,
     at: UnixTime,
 ) -> Result<(), PkiError> {
-    let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let algorithms = provider.signature_verification_algorithms.all;
     let usage = KeyUsage::server_auth();
@@ -87,7 +95,9 @@ fn verify(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd,
+    };
 
     #[test]
     fn a_certificate_is_summarised() {
@@ -97,7 +107,7 @@ mod tests {
             (date_time_ymd(2027, 1, 1), date_time_ymd(2027, 1, 31));
         let key = KeyPair::generate().unwrap();
         let made = params.self_signed(&key).unwrap();
-        let summary = CertificateSummary::of(std::slice::from_ref(made.der())).unwrap();
+        let summary = CertificateSummary::of(std::slice::from_ref(made.der()), &[]).unwrap();
         assert_eq!(summary.names, ["mail.x.test", "*.y.test"]);
         assert_eq!(summary.not_before.to_string(), "2027-01-01T00:00:00Z");
         assert_eq!(summary.not_after.to_string(), "2027-01-31T00:00:00Z");
@@ -111,7 +121,25 @@ mod tests {
         ] {
             assert_eq!(summary.is_for(host), is_for, "{host}");
         }
-        assert_eq!(CertificateSummary::of(&[]), None);
-        assert_eq!(CertificateSummary::of(&[CertificateDer::from(vec![0; 9])]), None);
+        assert_eq!(CertificateSummary::of(&[], &[]), None);
+        assert_eq!(CertificateSummary::of(&[CertificateDer::from(vec![0; 9])], &[]), None);
+    }
+
+    #[test]
+    fn authorities_of_the_operator_are_trusted() {
+        let authority = || {
+            let mut params = CertificateParams::default();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+        };
+        let (ours, other) = (authority(), authority());
+        let params = CertificateParams::new(vec!["mail.x.test".to_owned()]).unwrap();
+        let signed = params.signed_by(&KeyPair::generate().unwrap(), &ours).unwrap();
+        let chain = std::slice::from_ref(signed.der());
+        for (more, is_trusted) in
+            [(&[][..], false), (&[other.der().clone()], false), (&[ours.der().clone()], true)]
+        {
+            assert_eq!(CertificateSummary::of(chain, more).unwrap().is_trusted, is_trusted);
+        }
     }
 }

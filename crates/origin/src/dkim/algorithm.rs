@@ -3,9 +3,11 @@
 use aws_lc_rs::{
     digest::Digest,
     rsa::PublicKey,
-    signature::{ED25519, RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, UnparsedPublicKey},
+    signature::{
+        ED25519, ParsedPublicKey, RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, UnparsedPublicKey,
+    },
 };
-use std::ops::RangeInclusive;
+use std::{fmt, ops::RangeInclusive};
 
 /// The lengths in bits of acceptable RSA keys. Shorter ones can be broken (RFC 8301 §3.2); longer ones
 /// are not in use, and would be expensive to verify.
@@ -60,23 +62,53 @@ impl Algorithm {
     }
 }
 
-/// Verifies the signature of an RSA key over a hash.
-pub(crate) fn verify_rsa(key: &[u8], hash: &Digest, signature: &[u8]) -> Result<(), Mismatch> {
-    // A signature is as long as the modulus (RFC 8017 §8.2.2), and this algorithm refuses keys of less
-    // than 1,024 bits: one that verifies within this length needs no second look at its key.
-    if 8 * signature.len() <= *RSA_BITS.end()
-        && UnparsedPublicKey::new(&RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, key)
-            .verify_digest(hash, signature)
-            .is_ok()
-    {
-        return Ok(());
+/// An RSA key as the library uses it; none if the library refuses the key. It derives from the octets beside it, so it
+/// makes no key different.
+#[derive(Clone, Default)]
+pub(super) struct RsaKey(Option<ParsedPublicKey>);
+
+impl RsaKey {
+    /// Prepares the key with these octets.
+    pub(super) fn new(octets: &[u8]) -> Self {
+        Self(ParsedPublicKey::new(&RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, octets).ok())
     }
-    let parsed = PublicKey::from_der(key).map_err(|_| Mismatch::Key)?;
-    let modulus = parsed.modulus().big_endian_without_leading_zero();
-    let bits =
-        8 * modulus.len() - modulus.first().map_or(0, |first| first.leading_zeros()) as usize;
-    Err(if RSA_BITS.contains(&bits) { Mismatch::Signature } else { Mismatch::Length(bits) })
+
+    /// Verifies the signature of the key with these octets over a hash.
+    pub(super) fn verify(
+        &self,
+        octets: &[u8],
+        hash: &Digest,
+        signature: &[u8],
+    ) -> Result<(), Mismatch> {
+        // A signature is as long as the modulus (RFC 8017 §8.2.2), and this algorithm refuses keys of less
+        // than 1,024 bits: one that verifies within this length needs no second look at its key.
+        if 8 * signature.len() <= *RSA_BITS.end()
+            && let Some(key) = &self.0
+            && key.verify_digest_sig(hash, signature).is_ok()
+        {
+            return Ok(());
+        }
+        let parsed = PublicKey::from_der(octets).map_err(|_| Mismatch::Key)?;
+        let modulus = parsed.modulus().big_endian_without_leading_zero();
+        let bits =
+            8 * modulus.len() - modulus.first().map_or(0, |first| first.leading_zeros()) as usize;
+        Err(if RSA_BITS.contains(&bits) { Mismatch::Signature } else { Mismatch::Length(bits) })
+    }
 }
+
+impl fmt::Debug for RsaKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RsaKey")
+    }
+}
+
+impl PartialEq for RsaKey {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for RsaKey {}
 
 /// Verifies the signature of an Ed25519 key over a hash, which is treated as the message (RFC 8463 §3).
 pub(crate) fn verify_ed25519(key: &[u8], hash: &Digest, signature: &[u8]) -> Result<(), Mismatch> {

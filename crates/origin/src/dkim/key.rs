@@ -1,7 +1,7 @@
 //! Records with public keys (RFC 6376 §3.6.1).
 
 use super::{
-    algorithm::{Algorithm, Mismatch, verify_ed25519, verify_rsa},
+    algorithm::{Algorithm, Mismatch, RsaKey, verify_ed25519},
     signature::base64_value,
     tags::{Tags, WHITE_SPACE},
 };
@@ -15,6 +15,8 @@ pub const KEY_RECORD: usize = 8 * 1024;
 pub struct DkimKey {
     kind: KeyKind,
     octets: Vec<u8>,
+    /// The key in the form in which it verifies, if it is for RSA.
+    rsa: RsaKey,
     /// Whether the domain is testing its signatures (`t=y`).
     pub is_testing: bool,
     /// Whether identities must be in the domain itself, not in a subdomain (`t=s`).
@@ -86,9 +88,12 @@ impl DkimKey {
             kind if kind.eq_ignore_ascii_case("ed25519") => KeyKind::Ed25519,
             _ => return Err(KeyError::UnknownKind),
         };
+        let octets = base64_value(key).ok_or(KeyError::Malformed)?;
+        let rsa = if kind == KeyKind::Rsa { RsaKey::new(&octets) } else { RsaKey::default() };
         Ok(Self {
             kind,
-            octets: base64_value(key).ok_or(KeyError::Malformed)?,
+            octets,
+            rsa,
             is_testing: has("t", &["y"]) == Some(true),
             is_strict: has("t", &["s"]) == Some(true),
         })
@@ -108,7 +113,9 @@ impl DkimKey {
         signature: &[u8],
     ) -> Option<Result<(), Mismatch>> {
         match (algorithm, self.kind) {
-            (Algorithm::RsaSha256, KeyKind::Rsa) => Some(verify_rsa(&self.octets, hash, signature)),
+            (Algorithm::RsaSha256, KeyKind::Rsa) => {
+                Some(self.rsa.verify(&self.octets, hash, signature))
+            }
             (Algorithm::Ed25519Sha256, KeyKind::Ed25519) => {
                 Some(verify_ed25519(&self.octets, hash, signature))
             }

@@ -1,8 +1,8 @@
 //! Looking up the keys of signatures while content is still arriving.
 
-use super::{DkimKey, KeyError};
+use super::{DkimKey, KeyError, KnownKeys};
 use crate::dns::{Lookup, LookupError, Query};
-use std::{collections::BTreeMap, future::poll_fn, task::Poll};
+use std::{collections::BTreeMap, future::poll_fn, sync::Arc, task::Poll};
 
 /// The maximal number of texts under one name that are tried as key records. There should be one (RFC
 /// 6376 §3.6.2.2).
@@ -11,7 +11,7 @@ pub const KEY_RECORDS: usize = 8;
 /// The answers of DNS about keys, by the names of their records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Keys {
-    keys: BTreeMap<String, Result<DkimKey, KeyLookupError>>,
+    keys: BTreeMap<String, Result<Arc<DkimKey>, KeyLookupError>>,
 }
 
 /// The reason why there is no key.
@@ -25,11 +25,16 @@ pub(super) enum KeyLookupError {
 impl Keys {
     /// Looks up the records with these names, all at once.
     pub async fn look_up(lookup: &dyn Lookup, names: &[String]) -> Self {
+        Self::look_up_known(lookup, names, &KnownKeys::default()).await
+    }
+
+    /// Looks up the records with these names, all at once. Those that were read before are taken from `known`.
+    pub async fn look_up_known(lookup: &dyn Lookup, names: &[String], known: &KnownKeys) -> Self {
         let mut names: Vec<_> = names.iter().map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();
         let answers = all(names.iter().map(|name| lookup.txt(name)).collect()).await;
-        let keys = answers.into_iter().map(read_key);
+        let keys = answers.into_iter().map(|answer| read_key(answer, known));
         Self { keys: names.into_iter().map(str::to_owned).zip(keys).collect() }
     }
 
@@ -44,7 +49,10 @@ impl Keys {
 
 /// Returns the first text that is a key. If there is none, returns the fault of the first that claims to
 /// be one.
-fn read_key(answer: Result<Vec<String>, LookupError>) -> Result<DkimKey, KeyLookupError> {
+fn read_key(
+    answer: Result<Vec<String>, LookupError>,
+    known: &KnownKeys,
+) -> Result<Arc<DkimKey>, KeyLookupError> {
     let texts = match answer {
         Ok(texts) => texts,
         Err(LookupError::Nothing) => return Err(KeyLookupError::Key(KeyError::NoKey)),
@@ -52,7 +60,7 @@ fn read_key(answer: Result<Vec<String>, LookupError>) -> Result<DkimKey, KeyLook
     };
     let mut error = KeyError::NoKey;
     for text in texts.iter().take(KEY_RECORDS) {
-        match DkimKey::parse(text) {
+        match known.read(text) {
             Ok(key) => return Ok(key),
             Err(other) if error == KeyError::NoKey => error = other,
             Err(_) => {}

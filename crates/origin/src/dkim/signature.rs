@@ -182,7 +182,11 @@ pub(crate) fn base64_value(text: &str) -> Option<Vec<u8>> {
             .with_decode_padding_mode(DecodePaddingMode::Indifferent)
             .with_decode_allow_trailing_bits(true),
     );
-    let text: String = text.chars().filter(|character| !WHITE_SPACE.contains(character)).collect();
+    let is_space = |octet: u8| b" \t\r\n".contains(&octet);
+    if !text.bytes().any(is_space) {
+        return LENIENT.decode(text).ok();
+    }
+    let text: Vec<u8> = text.bytes().filter(|octet| !is_space(*octet)).collect();
     LENIENT.decode(text).ok()
 }
 

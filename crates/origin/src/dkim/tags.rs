@@ -41,9 +41,7 @@ impl<'a> Tags<'a> {
             let (name, value) = (name.trim_matches(WHITE_SPACE), value.trim_matches(WHITE_SPACE));
             let is_name = name.starts_with(|first: char| first.is_ascii_alphabetic())
                 && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'_');
-            let is_value = !value.contains(|character: char| {
-                character.is_control() && !WHITE_SPACE.contains(&character)
-            });
+            let is_value = !has_control(value);
             if !is_name || !is_value {
                 return Err(TagError::Malformed);
             }
@@ -68,6 +66,15 @@ impl<'a> Tags<'a> {
     pub(crate) fn first(&self) -> Option<(&'a str, &'a str)> {
         self.tags.first().copied()
     }
+}
+
+/// Returns whether a value contains control characters other than [`WHITE_SPACE`]. Most values are ASCII, which is
+/// looked at octet by octet.
+fn has_control(value: &str) -> bool {
+    let is_bad = |octet: u8| octet.is_ascii_control() && !b" \t\r\n".contains(&octet);
+    value.bytes().any(is_bad)
+        || (!value.is_ascii()
+            && value.contains(|character: char| !character.is_ascii() && character.is_control()))
 }
 
 /// White space of folded fields (RFC 6376 §2.8).

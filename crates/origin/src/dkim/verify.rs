@@ -13,7 +13,7 @@ use crate::{
 use aws_lc_rs::digest::{Context, Digest, SHA256};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use posta_mail::Timestamp;
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 /// The maximal number of signatures of a message that are verified, from the top. Each costs a look-up,
 /// a hash and public-key arithmetic. Mail that passed through several hosts has three or four.
@@ -64,7 +64,7 @@ pub struct Verified {
     /// The reason, in words; empty if the signature passed and there is nothing to add.
     pub reason: Cow<'static, str>,
     /// The signature, parsed; none if that is impossible.
-    pub signature: Option<Signature>,
+    pub signature: Option<Arc<Signature>>,
     /// The first characters of the signature, at least eight, which distinguish it from the others of
     /// the message (`header.b`, RFC 6008).
     pub short_signature: String,
@@ -76,7 +76,7 @@ pub struct FoundSignature {
     /// The position of the field, counted from the top.
     pub position: usize,
     /// The signature, parsed.
-    pub signature: Result<Signature, SignatureError>,
+    pub signature: Result<Arc<Signature>, SignatureError>,
 }
 
 /// The reason why a signature did not pass.
@@ -92,7 +92,7 @@ pub fn found(header: &HeaderSection) -> Vec<FoundSignature> {
     let fields = header.fields().enumerate().filter(|(_, field)| field.is("DKIM-Signature"));
     let read = |(position, field): (_, Field<'_>)| FoundSignature {
         position,
-        signature: Signature::parse(field.value),
+        signature: Signature::parse(field.value).map(Arc::new),
     };
     fields.take(SIGNATURES).map(read).collect()
 }
@@ -111,8 +111,11 @@ pub fn verify(
 ) -> Vec<Verified> {
     let texts: Vec<_> = found
         .iter()
-        .map(|found| {
-            found.signature.as_ref().map_or("".into(), |it| STANDARD.encode(&it.signature))
+        .map(|it| {
+            let octets = it.signature.as_ref().map_or(&[][..], |it| &it.signature);
+            // A single one need not be told apart.
+            let shown = if found.len() == 1 { octets.len().min(SHORT) } else { octets.len() };
+            STANDARD.encode(&octets[..shown])
         })
         .collect();
     let verified = found.iter().enumerate().map(|(index, found)| {

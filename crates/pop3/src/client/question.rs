@@ -66,6 +66,8 @@ pub enum LoginChoice {
     User,
     /// With AUTH, by this mechanism.
     Auth(sasl::Opening),
+    /// Not at all: the session ends.
+    GiveUp,
 }
 
 /// What to respond to a challenge; none to give up.

@@ -170,6 +170,7 @@ impl<M: Maildrop> Server<M> {
         match denial {
             Denial::Credentials => coded("AUTH", words.wrong, output),
             Denial::Disabled => coded("AUTH", words.disabled, output),
+            Denial::SendOnly => coded("SYS/PERM", words.send_only, output),
             Denial::Locked => coded("SYS/TEMP", words.locked, output),
             Denial::TooMany => coded("SYS/TEMP", words.too_many, output),
             Denial::Unavailable => coded("SYS/TEMP", words.unavailable, output),

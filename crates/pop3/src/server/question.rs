@@ -52,8 +52,7 @@ pub enum Question<M: Maildrop> {
         /// Takes the octets.
         ticket: Ticket<M, MessagePiece>,
     },
-    /// Remove the messages that are marked as deleted. If that fails, none is removed unless the answer is
-    /// [`NotRemoved::Some`].
+    /// Remove the messages that are marked as deleted, all or none.
     Update(Marks, Ticket<M, Update>),
 }
 
@@ -84,6 +83,8 @@ pub enum Denial {
     /// The name and the password are right, but the operator has disabled the account (RFC 3206 §4:
     /// `AUTH`).
     Disabled,
+    /// The name and the password are right, but the account has no maildrop (RFC 3206 §5: `SYS/PERM`).
+    SendOnly,
     /// The account has as many sessions as it may have.
     TooMany,
     /// The account's last login was too recent (RFC 2449 §8.1.1: `LOGIN-DELAY`).
@@ -110,11 +111,6 @@ pub enum Unreadable {
     ForNow,
 }
 
-/// Why not all messages that are marked as deleted were removed.
+/// The update failed, and no message was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotRemoved {
-    /// The update failed, and no message was removed.
-    All,
-    /// Some were removed, before the update of another folder failed: RFC 1939 §6 allows that.
-    Some,
-}
+pub struct NotRemoved;

@@ -2,6 +2,7 @@
 
 use super::view::View;
 use crate::{
+    limits::metrics::{LoginCount, Metrics},
     login::{
         Authenticator, FailedLogin, LoginError, login_log,
         principal::Principal,
@@ -53,6 +54,8 @@ pub struct Maildrops {
     pub apop: bool,
     /// Whether retrieved messages expire.
     pub expires: bool,
+    /// Counts what happens.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Maildrops {
@@ -114,7 +117,8 @@ impl PopHost {
             unavailable(&error);
             Denial::Unavailable
         })?;
-        login_log::succeeded(self.client, &account.address, "pop3", self.tls.is_some());
+        self.maildrops.metrics.login(LoginCount::Ok);
+        login_log::succeeded(self.client, &account, "pop3", self.tls.is_some());
         self.opened = Some(Box::new(Opened {
             account,
             view: view.clone(),
@@ -174,7 +178,10 @@ impl PopHost {
         match outcome {
             Ok(account) => {
                 let denied = FailedLogin::new(account.address.as_str(), "the password is right");
-                let opened = self.open(account).await;
+                let opened = match account.send_only {
+                    true => Err(Denial::SendOnly),
+                    false => self.open(account).await,
+                };
                 opened.inspect_err(|&denial| self.note_denial(command, denial, name, Some(denied)))
             }
             Err(error) => Err(self.login_failed(command, name, &error)),
@@ -247,26 +254,29 @@ impl PopHost {
             }
             Ok(Piece::Gone) => Err(Unreadable::ForNow),
             Err(error) => {
-                tracing::error!(%error, "a message could not be read");
+                let (account, message) = (&opened.account.address, index + 1);
+                tracing::error!(%error, %account, message, "a message could not be read");
                 Err(Unreadable::ForNow)
             }
         }
     }
 
-    /// Removes the marked messages of each folder in one transaction, those of Junk first.
+    /// Removes the marked messages of both folders in one transaction (RFC 1939 §6).
     async fn update(&mut self, marked: &Marks) -> Result<(), NotRemoved> {
         let Some(opened) = &mut self.opened else { return Ok(()) };
         let (now, store) = (self.maildrops.clock.now(), &self.maildrops.store);
-        let account = opened.account.id;
-        for folder in [FolderId::JUNK, FolderId::INBOX] {
+        let named = |folder| {
             let uids = opened.view.names_in(folder, marked.iter()).collect::<Vec<_>>();
-            if uids.is_empty() {
-                continue;
-            }
-            let removed = store.remove(account, folder, uids, now, now + PURGE_AFTER).await;
-            opened.removed += removed.map_err(|error| {
-                tracing::error!(%error, "messages could not be removed");
-                if opened.removed == 0 { NotRemoved::All } else { NotRemoved::Some }
+            (!uids.is_empty()).then_some((folder, uids))
+        };
+        let names: Vec<_> =
+            [FolderId::INBOX, FolderId::JUNK].into_iter().filter_map(named).collect();
+        if !names.is_empty() {
+            let removed = store.remove_from(opened.account.id, names, now, now + PURGE_AFTER).await;
+            opened.removed = removed.map_err(|error| {
+                let account = &opened.account.address;
+                tracing::error!(%error, %account, "messages could not be removed");
+                NotRemoved
             })?;
         }
         Ok(())
@@ -282,7 +292,8 @@ impl PopHost {
                 return;
             }
             if let Err(error) = store.retrieved(opened.account.id, some, clock.now()).await {
-                tracing::error!(%error, "the retrieval of messages could not be recorded, so they are kept longer");
+                let account = &opened.account.address;
+                tracing::error!(%error, %account, "the retrieval of messages could not be recorded, so they are kept longer");
                 return;
             }
         }
@@ -307,13 +318,12 @@ impl PopHost {
             ..Origin::default()
         };
         let what = match opened {
-            Some(opened) => What::Collected {
-                origin,
-                messages: opened.view.len() as u64,
-                retrieved: opened.retrieved.len() as u64,
-                removed: opened.removed as u64,
-                refused,
-            },
+            Some(opened) => {
+                let (retrieved, removed) = (opened.retrieved.len() as u64, opened.removed as u64);
+                self.maildrops.metrics.maildrop(retrieved, removed);
+                let messages = opened.view.len() as u64;
+                What::Collected { origin, messages, retrieved, removed, refused }
+            }
             None => {
                 let what = What::Refused { origin, from: None, refused };
                 return self.maildrops.refusals.tell(self.client, what).await;
@@ -334,6 +344,7 @@ const fn denial_text(denial: Denial) -> &'static str {
         Denial::Unavailable => "[SYS/TEMP] the maildrop could not be opened",
         Denial::Locked => "[AUTH] too many failed logins",
         Denial::Disabled => "[AUTH] the account is disabled",
+        Denial::SendOnly => "[SYS/PERM] the account only sends mail",
         Denial::TooMany => "[IN-USE] too many sessions of the account",
         Denial::TooSoon => "[LOGIN-DELAY] too soon after the last login",
     }

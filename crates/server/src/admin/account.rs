@@ -1,20 +1,30 @@
 //! The operator's requests about accounts.
 
+pub(super) mod app_password;
+pub(super) mod arrangement;
+pub(super) mod personal;
+mod rename;
+
 use super::{Admin, AdminError, Response, parse_address};
 use crate::{
     access::maildrop::PURGE_AFTER,
-    directory::{canonical, postmaster},
-    login::{self, PasswordError},
+    directory::postmaster,
+    login::{
+        self, PasswordError, app_passwords,
+        foreign::{self, ForeignPassword},
+    },
 };
 use posta_mail::{Address, Domain, Secret, Timestamp};
-use posta_store::{Account, Alias, AliasName, Credentials, SendAs, untagged};
+use posta_net::scram::Verifier;
+use posta_store::{Account, AliasName, Credentials, SendAs};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The most permissions of an account to send from further addresses: they are read with the account.
 pub(super) const SEND_AS: usize = 100;
 
 /// An account in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AccountLine {
     /// The account's address.
     pub address: String,
@@ -36,10 +46,13 @@ pub struct AccountLine {
     /// Where its owner finds its junk over POP3.
     #[serde(default)]
     pub junk: JunkOverPop3,
+    /// Whether it only sends mail, and has no mailbox.
+    #[serde(default)]
+    pub send_only: bool,
 }
 
 /// Where the owner of an account finds its junk over POP3.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum JunkOverPop3 {
     /// Nowhere: it stays in the folder Junk.
@@ -50,17 +63,19 @@ pub enum JunkOverPop3 {
 }
 
 /// A removed account in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RemovedLine {
     /// The address that it had.
     pub address: String,
     /// The time of its removal.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub removed: Timestamp,
     /// The time until which it can be brought back.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub until: Timestamp,
 }
 
-/// The number of accounts read at a time.
+/// The number of accounts in a page of the list.
 const PAGE: usize = 1_000;
 
 impl Admin {
@@ -71,7 +86,7 @@ impl Admin {
         apop: bool,
     ) -> Result<(), AdminError> {
         let address = parse_address(address)?;
-        let credentials = self.credentials(password, apop).await?;
+        let credentials = self.credentials(password, apop, None).await?;
         let _changing = self.changing.lock().await;
         self.store.add_account(&address, credentials).await?;
         Ok(())
@@ -83,9 +98,51 @@ impl Admin {
         password: String,
         apop: bool,
     ) -> Result<(), AdminError> {
+        let account = self.account(address).await?;
+        let _changing = self.changing.lock().await;
+        // The app passwords of an account have the salt of its own password.
+        let has_others = !app_passwords::list(&*self.store, account.id).await?.is_empty();
+        let salt_of = match has_others {
+            true => app_passwords::salt_of(&*self.store, &account).await?,
+            false => None,
+        };
+        let credentials = self.credentials(password, apop, salt_of).await?;
+        self.store.set_password(&account.address, credentials).await?;
+        foreign::note(&*self.store, account.id, false).await?;
+        Ok(())
+    }
+
+    /// Sets whether an account only sends mail.
+    pub(super) async fn set_send_only(
+        &self,
+        address: String,
+        send_only: bool,
+    ) -> Result<Response, AdminError> {
+        self.store.set_send_only(&parse_address(address)?, send_only).await?;
+        Ok(Response::Done)
+    }
+
+    /// Adds an account with a password that another server kept.
+    pub(in crate::admin) async fn import_account(
+        &self,
+        address: String,
+        password: &str,
+        quota: Option<u64>,
+    ) -> Result<(), AdminError> {
         let address = parse_address(address)?;
-        let credentials = self.credentials(password, apop).await?;
-        Ok(self.store.set_password(&address, credentials).await?)
+        let credentials = match foreign::read(password)? {
+            ForeignPassword::Plain(password) => self.hashed(password, false, None).await?,
+            ForeignPassword::Hash(password_hash) => {
+                Credentials { password_hash, ..Credentials::default() }
+            }
+        };
+        let is_foreign = foreign::is_foreign(&credentials.password_hash);
+        let _changing = self.changing.lock().await;
+        let account = self.store.add_account(&address, credentials).await?;
+        if quota.is_some() {
+            self.store.set_quota(&address, quota).await?;
+        }
+        Ok(foreign::note(&*self.store, account, is_foreign).await?)
     }
 
     pub(super) async fn removed_accounts(&self) -> Result<Response, AdminError> {
@@ -107,49 +164,15 @@ impl Admin {
         let address = parse_address(address)?;
         let _changing = self.changing.lock().await;
         let until = now + PURGE_AFTER;
+        let account = self.store.account(&address).await?;
         self.store.remove_account(&address, now, until).await?;
+        if let Some(account) = account {
+            self.leave_arrangements(&account).await?;
+        }
         let leading = self.leading_to(&address).await?;
         let reads = postmaster::named_for(&*self.store, &address).await?;
         let postmaster_of = reads.iter().map(Domain::to_string).collect();
         Ok(Response::AccountRemoved { until, leading, postmaster_of })
-    }
-
-    /// Renames an account. Aliases that led to it lead to its new address, with the tags of subaddresses.
-    pub(super) async fn rename_account(
-        &self,
-        old: String,
-        new: String,
-        keeps_old: bool,
-    ) -> Result<Response, AdminError> {
-        let (old, new) = (parse_address(old)?.folded(), parse_address(new)?);
-        let _changing = self.changing.lock().await;
-        let (forward, renamed) =
-            (AliasName::Address(old.clone()), AliasName::Address(new.folded()));
-        let mut aliases = Vec::new();
-        for alias in self.store.aliases().await? {
-            let mut targets = Vec::with_capacity(alias.targets.len());
-            for target in &alias.targets {
-                let meant = canonical(&*self.store, target).await?;
-                let renamed = renamed_target(&meant, &old, &new);
-                targets.push(renamed.unwrap_or_else(|| target.clone()));
-            }
-            let name = if alias.name == forward { renamed.clone() } else { alias.name.clone() };
-            let changed = Alias { name, targets };
-            if changed != alias {
-                aliases.push(changed);
-            }
-        }
-        let names = aliases.iter().filter(|alias| alias.name != renamed);
-        let names = names.map(|alias| alias.name.to_string()).collect();
-        if keeps_old {
-            aliases.push(Alias { name: forward, targets: vec![new.clone()] });
-        }
-        let reads = postmaster::named_for(&*self.store, &old).await?;
-        self.store.rename_account(&old, &new, aliases).await?;
-        for domain in &reads {
-            postmaster::name(&*self.store, domain, Some(&new)).await?;
-        }
-        Ok(Response::AccountRenamed { aliases: names })
     }
 
     pub(super) async fn undelete(
@@ -178,16 +201,17 @@ impl Admin {
         Ok(Response::AccountRestored { messages, members })
     }
 
-    pub(super) async fn accounts(&self) -> Result<Response, AdminError> {
-        let (mut lines, mut after) = (Vec::new(), None);
-        loop {
-            let accounts = self.store.accounts(after.as_ref(), PAGE).await?;
-            let Some(last) = accounts.last() else { return Ok(Response::Accounts(lines)) };
-            after = Some(last.address.clone());
-            for account in accounts {
-                lines.push(self.account_line(account).await?);
-            }
+    /// Returns a page of the accounts: those after an address.
+    pub(super) async fn accounts(&self, after: Option<String>) -> Result<Response, AdminError> {
+        let after = after.map(parse_address).transpose()?.map(|after| after.folded());
+        let accounts = self.store.accounts(after.as_ref(), PAGE).await?;
+        let next = accounts.last().filter(|_| accounts.len() == PAGE);
+        let next = next.map(|last| last.address.to_string());
+        let mut lines = Vec::with_capacity(accounts.len());
+        for account in accounts {
+            lines.push(self.account_line(account).await?);
         }
+        Ok(Response::Accounts { lines, next })
     }
 
     async fn account_line(&self, account: Account) -> Result<AccountLine, AdminError> {
@@ -206,6 +230,7 @@ impl Admin {
             disabled: account.disabled,
             forwards_to: forwards_to.unwrap_or_default().iter().map(Address::to_string).collect(),
             junk: if account.marks_junk { JunkOverPop3::Mark } else { JunkOverPop3::Folder },
+            send_only: account.send_only,
         })
     }
 
@@ -238,29 +263,22 @@ impl Admin {
         &self,
         password: String,
         apop: bool,
+        salt_of: Option<Verifier>,
+    ) -> Result<Credentials, PasswordError> {
+        self.hashed(Secret::new(password.as_bytes()), apop, salt_of).await
+    }
+
+    async fn hashed(
+        &self,
+        password: Secret,
+        apop: bool,
+        salt_of: Option<Verifier>,
     ) -> Result<Credentials, PasswordError> {
         let clock = self.clock.clone();
-        let password = Secret::new(password.as_bytes());
         let hashed = self.hashers.run(move |memory| {
-            let credentials = login::credentials(&password, &*clock, memory)?;
+            let credentials = login::credentials(&password, &*clock, memory, salt_of.as_ref())?;
             Ok(Credentials { apop: apop.then_some(password), ..credentials })
         });
         hashed.await.unwrap_or(Err(PasswordError))
-    }
-}
-
-/// Returns a member of an alias after an account was renamed, or `None` if the member does not change.
-fn renamed_target(target: &Address, old: &Address, new: &Address) -> Option<Address> {
-    let folded = target.folded();
-    if folded == *old {
-        return Some(new.clone());
-    }
-    let tag = target.local_part().split_once('+').map(|(_, tag)| tag);
-    match (untagged(&folded), tag, new.domain().parse()) {
-        (Some(user), Some(tag), Ok(domain)) if user == *old => {
-            let local_part = format!("{}+{tag}", new.local_part());
-            Some(Address::new(&local_part, &domain).unwrap_or_else(|_| new.clone()))
-        }
-        _ => None,
     }
 }

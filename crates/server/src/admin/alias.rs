@@ -7,11 +7,15 @@
 use super::{Admin, AdminError, Response, parse_address};
 use crate::directory::{DeadEnd, Fault, TARGETS, canonical, faults, problems::problems};
 use posta_mail::Address;
-use posta_store::{Alias, AliasName, StoreError, keeps_copy, untagged};
+use posta_store::{Alias, AliasName, StoreError, keeps_copy};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The number of aliases in a page of the list.
+const PAGE: usize = 1_000;
+
 /// An alias in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AliasLine {
     /// The alias's name.
     pub name: String,
@@ -23,7 +27,7 @@ pub struct AliasLine {
 }
 
 /// An alias after a change.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct AliasState {
     /// The members; empty if the alias does not exist any more.
@@ -46,6 +50,11 @@ pub enum AliasError {
          (`posta account add {0}`, or `posta alias add {0} MEMBER`)"
     )]
     NoSuchAddress(Address),
+    /// A member takes no mail.
+    #[error(
+        "{0} only sends mail, so its copy would be lost: name an address that somebody reads, or give it a          mailbox (`posta account send-only {0} --off`)"
+    )]
+    SendOnly(Address),
     /// The alias would be its own member.
     #[error(
         "{0} would lead back to itself: only an account keeps a copy of what it forwards, and there \
@@ -80,6 +89,7 @@ impl AliasError {
         let is_itself = matches!(name, AliasName::Address(own) if *own == member.folded());
         match fault {
             Fault::Missing => Self::NoSuchAddress(member.clone()),
+            Fault::SendOnly => Self::SendOnly(member.clone()),
             Fault::Loop if alias == name && is_itself => Self::Itself(name.clone()),
             Fault::Loop => Self::Loop { alias: alias.clone(), member: member.clone() },
             Fault::TooDeep | Fault::TooMany => Self::TooMuch(broken),
@@ -150,31 +160,41 @@ impl Admin {
         }
         if members.is_empty() || targets.is_empty() {
             self.store.remove_alias(&name).await?;
+            self.forget_alias(&name).await?;
             return self.alias_state(&name).await;
         }
         self.put_alias(Alias { name, targets }).await
     }
 
-    pub(super) async fn aliases(&self) -> Result<Response, AdminError> {
-        let mut lines = Vec::new();
-        for alias in self.store.aliases().await? {
+    pub(super) async fn aliases(&self, after: Option<String>) -> Result<Response, AdminError> {
+        let mut aliases = self.store.aliases().await?;
+        aliases.sort_unstable_by_key(|alias| alias.name.to_string());
+        if let Some(after) = after {
+            aliases.retain(|alias| alias.name.to_string() > after);
+        }
+        let is_last = aliases.len() <= PAGE;
+        aliases.truncate(PAGE);
+        let mut lines = Vec::with_capacity(aliases.len());
+        for alias in aliases {
             lines.push(AliasLine {
                 problems: problems(&*self.store, &alias).await?,
                 name: alias.name.to_string(),
                 targets: alias.targets.iter().map(Address::to_string).collect(),
             });
         }
-        Ok(Response::Aliases(lines))
+        let next = lines.last().filter(|_| !is_last).map(|last| last.name.clone());
+        Ok(Response::Aliases { lines, next })
     }
 
     /// Returns the aliases that have an address as a member.
     pub(super) async fn leading_to(&self, address: &Address) -> Result<Vec<String>, StoreError> {
         let address = address.folded();
+        let tags = self.store.tags();
         let mut leading = Vec::new();
         for alias in self.store.aliases().await? {
             for target in &alias.targets {
                 let target = canonical(&*self.store, target).await?.folded();
-                if target == address || untagged(&target).is_some_and(|user| user == address) {
+                if target == address || tags.untagged(&target).is_some_and(|user| user == address) {
                     leading.push(alias.name.to_string());
                     break;
                 }
@@ -189,7 +209,11 @@ impl Admin {
         Ok(self.store.account(address).await?.map(|account| account.address))
     }
 
-    async fn check_alias(&self, alias: &Alias, members: &[Address]) -> Result<(), AdminError> {
+    pub(super) async fn check_alias(
+        &self,
+        alias: &Alias,
+        members: &[Address],
+    ) -> Result<(), AdminError> {
         if alias.targets.len() > TARGETS {
             return Err(AliasError::TooMany(alias.name.clone()).into());
         }
@@ -206,6 +230,7 @@ impl Admin {
         {
             if self.store.alias(&name).await?.is_some() {
                 self.store.remove_alias(&name).await?;
+                self.forget_alias(&name).await?;
             }
         } else {
             self.store.set_alias(alias).await?;
@@ -229,6 +254,11 @@ impl Admin {
 
 fn parse_alias(name: String, targets: Vec<String>) -> Result<Alias, AdminError> {
     let name = name.parse().map_err(|error| AdminError::Name(name, error))?;
+    Ok(Alias { name, targets: parse_targets(targets)? })
+}
+
+/// Returns the members of an alias, at least one.
+pub(super) fn parse_targets(targets: Vec<String>) -> Result<Vec<Address>, AdminError> {
     let targets = targets.into_iter().map(parse_address).collect::<Result<Vec<_>, _>>()?;
-    if targets.is_empty() { Err(AliasError::NoMember.into()) } else { Ok(Alias { name, targets }) }
+    if targets.is_empty() { Err(AliasError::NoMember.into()) } else { Ok(targets) }
 }

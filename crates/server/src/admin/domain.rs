@@ -1,19 +1,26 @@
 //! The operator's requests about domains.
 
+mod certificates;
+pub(super) mod keys;
+
+pub use certificates::CertificateRequest;
+
 use super::{Admin, AdminError, AliasError, Response, parse_address, parse_domain};
 use crate::{
     directory::{
         Follower,
         postmaster::{self, DUTIES},
     },
+    login::api_tokens,
     sign::key_ring,
 };
 use posta_mail::{Address, Domain};
 use posta_store::{Alias, StoreError};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A local domain in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct DomainLine {
     /// The domain's name.
@@ -72,6 +79,11 @@ impl Admin {
         self.store.remove_domain(&domain).await?;
         postmaster::name(&*self.store, &domain, None).await?;
         key_ring::forget(&*self.store, domain.as_str()).await?;
+        let tokens = api_tokens::forget_domain(&*self.store, domain.as_str()).await?;
+        if !tokens.is_empty() {
+            let tokens = tokens.join(", ");
+            tracing::info!(%domain, tokens, "these tokens are not for the removed domain any more");
+        }
         let leads = |alias: &Alias| {
             let targets = alias.targets.iter();
             targets.clone().find(|target| target.domain() == domain.as_str()).cloned()
@@ -83,7 +95,7 @@ impl Admin {
     }
 
     /// Makes a domain an alias of another.
-    pub(super) async fn set_domain_alias(
+    pub(super) async fn stand_for(
         &self,
         alias: String,
         domain: String,

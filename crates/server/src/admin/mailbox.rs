@@ -1,5 +1,12 @@
 //! The operator's requests about mail in an account's folders.
 
+mod transfer;
+
+pub use transfer::{
+    Octets, Taken, TransferContent, TransferFormat, TransferLine, TransferMessage, TransferRequest,
+    TransferResponse, TransferSource,
+};
+
 use super::{Admin, AdminError, Response};
 use crate::access::maildrop::PURGE_AFTER;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -9,6 +16,7 @@ use posta_store::{
     AccountId, Entry, FlagChange, Flags, Folder, FolderId, FolderName, Keyword, Role, StoreError,
     Uid,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The messages in a page of a list. The beginning of each is read.
@@ -21,7 +29,7 @@ const BEGINNING: usize = 64 * 1024;
 const TOLD: usize = 200;
 
 /// An action on the mail in a folder of an account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum MailRequest {
     /// Lists the messages, one page at a time.
@@ -39,14 +47,14 @@ pub enum MailRequest {
     },
     /// Moves messages to another folder.
     Move {
-        /// The messages' UIDs, at most [`MailRequest::UIDS`].
+        /// The messages' UIDs, at most 1,000.
         uids: Vec<u32>,
         /// The name of the other folder.
         to: String,
     },
     /// Sets and clears flags and keywords.
     Flag {
-        /// The messages' UIDs, at most [`MailRequest::UIDS`].
+        /// The messages' UIDs, at most 1,000.
         uids: Vec<u32>,
         /// Flags to set: `seen`, `answered`, `flagged`, `deleted`, `draft`, or a keyword.
         #[serde(default)]
@@ -57,7 +65,7 @@ pub enum MailRequest {
     },
     /// Removes messages; they can be brought back for a week.
     Delete {
-        /// The messages' UIDs, at most [`MailRequest::UIDS`].
+        /// The messages' UIDs, at most 1,000.
         uids: Vec<u32>,
     },
 }
@@ -94,7 +102,7 @@ impl MailRequest {
 }
 
 /// An action on the folders of an account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum FolderRequest {
     /// Lists the folders.
@@ -122,7 +130,7 @@ pub enum FolderRequest {
 }
 
 /// A message in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct MailLine {
     /// The UID, which names the message in the folder.
@@ -134,6 +142,7 @@ pub struct MailLine {
     /// The conversation that it belongs to.
     pub thread: String,
     /// The time of acceptance.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub time: posta_mail::Timestamp,
     /// The number of octets that a reader gets.
     pub octets: u64,
@@ -146,7 +155,7 @@ pub struct MailLine {
 }
 
 /// A folder in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct FolderLine {
     /// The name.

@@ -1,10 +1,13 @@
 //! The operator's requests about the queue.
 
+pub(super) mod quarantine;
+
 use super::{Admin, AdminError, Response};
 use posta_mail::{ReversePath, Timestamp};
 use posta_store::{
     Destination, Event, Item, ItemId, ItemState, Settled, Settlement, StoreError, What,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -12,7 +15,7 @@ use std::collections::BTreeMap;
 pub(super) const PAGE: usize = 1_000;
 
 /// A selection of queue items: those that match every given condition; all, if none is given.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Selection {
     /// Items with these ids, or of messages with these ids.
@@ -30,7 +33,7 @@ pub struct Selection {
 }
 
 /// An action on the selected items.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum QueueAction {
     /// Try to send them at once.
@@ -44,7 +47,7 @@ pub enum QueueAction {
 }
 
 /// An item in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct QueueLine {
     /// The item's id.
@@ -60,17 +63,19 @@ pub struct QueueLine {
     /// `waiting`, `leased` (being sent), `held`, or `quarantined`.
     pub state: ItemState,
     /// The time of the next attempt; none while the item is held or in quarantine.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub next_attempt: Option<Timestamp>,
     /// The number of attempts so far.
     pub attempts: u32,
     /// The time when the message was accepted.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub accepted: Timestamp,
     /// The number of octets in the message.
     pub octets: u64,
 }
 
 /// The part of the queue for one destination.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DestinationLine {
     /// The domain, or `local`.
     pub destination: String,
@@ -81,7 +86,7 @@ pub struct DestinationLine {
 }
 
 /// A recipient in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueRecipient {
     /// The address.
     pub address: String,
@@ -185,11 +190,7 @@ impl Admin {
         self.store.reschedule(items, to).await
     }
 
-    pub(super) async fn remove_items(
-        &self,
-        items: Vec<Item>,
-        now: Timestamp,
-    ) -> Result<usize, StoreError> {
+    async fn remove_items(&self, items: Vec<Item>, now: Timestamp) -> Result<usize, StoreError> {
         let settlement = |item: &Item| Settlement {
             item: item.id,
             // A relay that is working on the item loses it.
@@ -207,13 +208,15 @@ impl Admin {
         // All are requested before the first is awaited, so they share a sync.
         let asked: Vec<_> = items.iter().map(|item| self.store.settle(settlement(item))).collect();
         let mut count = 0;
-        for removed in asked {
-            count += usize::from(removed.await? == Settled::Done);
+        for (removed, item) in asked.into_iter().zip(&items) {
+            if removed.await? == Settled::Done {
+                count += 1;
+                tracing::info!(id = %item.id, destination = destination(item), "removed from the queue");
+            }
         }
         // What is remembered of servers that could not be reached may be out of date, as with every other change
         // that the operator makes: to try no item at all another time says so to the relay.
         self.store.reschedule(Vec::new(), ItemState::Waiting).await?;
-        tracing::info!(items = count, "removed from the queue");
         Ok(count)
     }
 

@@ -1,10 +1,20 @@
 //! The operator's requests about the reports of other servers: what they say of a domain's mail and of TLS.
 
 use super::{Admin, AdminError, Response, parse_domain};
-use crate::reports::received::statistics;
+use crate::{
+    receive::origin_dns::OriginDns,
+    reports::received::statistics::{self, SourceCount},
+};
+use posta_net::dns::Resolver;
+use posta_origin::iprev;
 use posta_store::StoreError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
 
 /// The time that statistics cover if the request does not say.
 const USUAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -12,8 +22,11 @@ const USUAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// The longest time that they cover; older reports are removed.
 const LONGEST: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
+/// The time limit for looking up the names of all sources.
+const NAMING: Duration = Duration::from_secs(5);
+
 /// The subject of reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReportSubject {
     /// Mail in a domain's name (DMARC).
@@ -23,7 +36,7 @@ pub enum ReportSubject {
 }
 
 /// The reports that the operator wants to have added up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReportsQuery {
     /// What the reports are about.
@@ -34,6 +47,22 @@ pub struct ReportsQuery {
     /// Only reports about days within this many seconds; default: 30 days.
     #[serde(default)]
     pub within: Option<u64>,
+}
+
+/// Looks up the names of sources. Only a name that leads back to the address counts (RFC 8601 §3): the owner of an address
+/// can give it any name.
+pub async fn name_sources(resolver: &Arc<dyn Resolver>, sources: &mut [SourceCount]) {
+    let mut looking = JoinSet::new();
+    for (index, source) in sources.iter().enumerate() {
+        let (dns, address) = (OriginDns(resolver.clone()), source.source);
+        looking.spawn(async move { (index, iprev::check(&dns, address).await.name) });
+    }
+    let end = Instant::now() + NAMING;
+    while let Ok(Some(looked_up)) = timeout_at(end, looking.join_next()).await {
+        if let Ok((index, name)) = looked_up {
+            sources[index].name = name;
+        }
+    }
 }
 
 impl Admin {

@@ -1,22 +1,32 @@
-//! The operator's requests, as the commands and the control socket send them.
+//! The operator's requests. Each is an operation of the interface over HTTP ([`http`](super::http)), which derives its
+//! name, its fields and its description from the types here.
+
+mod answers;
+mod needs;
+
+pub(super) use answers::DONE;
+pub use needs::{Act, Needs, Scope};
 
 use super::{
-    account::JunkOverPop3,
-    keys::KeyRequest,
-    mailbox::{FolderRequest, MailRequest},
-    quarantine::QuarantineRequest,
-    queue::{QueueAction, Selection},
+    account::{JunkOverPop3, personal::PersonalRequest},
+    backup::{BackupRequest, RestoreRequest},
+    domain::{CertificateRequest, keys::KeyRequest},
+    looking::{LookRequest, cluster::ClusterRequest},
+    mailbox::{FolderRequest, MailRequest, TransferRequest},
+    program::{CheckQuery, ConfigRequest, MessageQuery},
+    queue::{QueueAction, Selection, quarantine::QuarantineRequest},
     reports::ReportsQuery,
     sender::{SenderRequest, SenderScope},
+    token::TokenRequest,
 };
-use crate::collect::import::Folders;
 use posta_mail::Timestamp;
 use posta_store::{ItemId, Keep, Login, SourceId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
-/// A request, as JSON: `{"do": "account-add", "address": …, "password": …}`.
-#[derive(Clone, Serialize, Deserialize)]
+/// A request. A field called `request` holds the action of a group, and makes an operation of each of its variants:
+/// `mail-list`, `mail-move`. A new variant has to say in `needs` what it needs, and in `answers` what it returns.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     /// Adds an account.
@@ -29,8 +39,12 @@ pub enum Request {
         #[serde(default)]
         apop: bool,
     },
-    /// Lists the accounts.
-    AccountList,
+    /// Lists the accounts, a page at a time.
+    AccountList {
+        /// Only accounts after this address.
+        #[serde(default)]
+        after: Option<String>,
+    },
     /// Lists the removed accounts that can be brought back.
     AccountListRemoved,
     /// Removes an account and its mail.
@@ -47,6 +61,13 @@ pub enum Request {
         /// Whether the password itself is also kept, for APOP.
         #[serde(default)]
         apop: bool,
+    },
+    /// Acts on what belongs to the person or program that has an account.
+    Personal {
+        /// The account's address.
+        address: String,
+        /// The action.
+        request: PersonalRequest,
     },
     /// Changes an account's address.
     AccountRename {
@@ -77,18 +98,15 @@ pub enum Request {
         /// The account's address.
         address: String,
         /// Only messages removed at this time or later; default: all.
+        #[schemars(with = "Option<String>", extend("format" = "date-time"))]
         since: Option<Timestamp>,
     },
-    /// Imports a Maildir into an account's mailbox.
-    AccountImport {
+    /// Moves a mailbox in or out.
+    Transfer {
         /// The account's address.
         address: String,
-        /// The path of the Maildir, as the server sees it.
-        maildir: PathBuf,
-        /// The file of unique-ids, if it is not in the Maildir.
-        unique_ids: Option<PathBuf>,
-        /// The folders to import.
-        folders: Folders,
+        /// The step.
+        request: TransferRequest,
     },
     /// Adds a source: a mailbox elsewhere whose mail is collected for an account regularly. If the source exists,
     /// its password and settings are replaced.
@@ -141,6 +159,7 @@ pub enum Request {
         /// The account's address.
         address: String,
         /// An address, `@domain`, or `any`.
+        #[schemars(example = "@example.test")]
         from: String,
     },
     /// Withdraws such a permission.
@@ -148,6 +167,7 @@ pub enum Request {
         /// The account's address.
         address: String,
         /// The address, domain or `any` to withdraw.
+        #[schemars(example = "@example.test")]
         from: String,
     },
     /// Adds members to an alias, or creates it. An account keeps a copy of its mail.
@@ -164,8 +184,12 @@ pub enum Request {
         /// The members.
         targets: Vec<String>,
     },
-    /// Lists the aliases.
-    AliasList,
+    /// Lists the aliases, a page at a time.
+    AliasList {
+        /// Only aliases after this name.
+        #[serde(default)]
+        after: Option<String>,
+    },
     /// Removes an alias, or some of its members.
     AliasRemove {
         /// The name.
@@ -191,6 +215,16 @@ pub enum Request {
     },
     /// Lists the local domains.
     DomainList,
+    /// Lists the certificates that an authority issues, or has them renewed.
+    Certificates {
+        /// The action.
+        request: CertificateRequest,
+    },
+    /// Acts on the nodes of the cluster, if several servers share the store.
+    Cluster {
+        /// The action.
+        request: ClusterRequest,
+    },
     /// Lists the lock-outs after failed logins.
     LockoutList,
     /// Lifts a lock-out.
@@ -222,6 +256,25 @@ pub enum Request {
         /// The action.
         request: SenderRequest,
     },
+    /// Shows, checks or takes the configuration of the running server.
+    Config {
+        /// The action.
+        request: ConfigRequest,
+    },
+    /// Returns the DNS records to publish for a local domain.
+    DomainDns {
+        /// The domain's name.
+        domain: String,
+    },
+    /// Checks that a local domain's records are right, its server reachable and its mail trusted.
+    Check(CheckQuery),
+    /// Checks the origin of a message: iprev, SPF, DKIM, ARC and DMARC, with DNS as it is now.
+    CheckMessage(MessageQuery),
+    /// Acts on the tokens with which programs use this interface over HTTPS.
+    Tokens {
+        /// The action.
+        request: TokenRequest,
+    },
     /// Makes a domain no longer local.
     DomainRemove {
         /// The name.
@@ -236,7 +289,8 @@ pub enum Request {
     },
     /// Lists items of the queue.
     QueueList {
-        /// The items that are selected.
+        /// The items that are selected; default: all.
+        #[serde(default)]
         selection: Selection,
         /// Only items after this one: a long list comes in pages.
         #[serde(default)]
@@ -244,7 +298,8 @@ pub enum Request {
     },
     /// Counts the items of the queue by destination.
     QueueSummary {
-        /// The items that are selected.
+        /// The items that are selected; default: all.
+        #[serde(default)]
         selection: Selection,
     },
     /// Changes items of the queue.
@@ -259,8 +314,23 @@ pub enum Request {
         /// The action.
         request: QuarantineRequest,
     },
+    /// Reads the store for a backup.
+    Backup {
+        /// The action.
+        request: BackupRequest,
+    },
+    /// Brings accounts and messages back from a backup.
+    Restore {
+        /// The action.
+        request: RestoreRequest,
+    },
     /// Adds up the reports of other servers.
     Reports(ReportsQuery),
+    /// Looks at the state and the figures of the server.
+    Look {
+        /// The action.
+        request: LookRequest,
+    },
     /// Returns the history of messages: the newest [`TRACED`](super::TRACED) that match, oldest first.
     Trace {
         /// A message's id, its Message-ID, the address of a sender or recipient, or a client's IP address.

@@ -5,10 +5,11 @@ use crate::directory::senders::{
     self, ENTRIES, ListChange, ListChanged, ListOwner, SenderEntry, SenderPattern, SenderStanding,
 };
 use posta_store::StoreError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Whose list of senders a request is about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SenderScope {
     /// The account of this address.
@@ -18,7 +19,7 @@ pub enum SenderScope {
 }
 
 /// An action on a list of senders.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SenderRequest {
     /// Returns the list.

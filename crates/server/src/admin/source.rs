@@ -5,11 +5,12 @@ use crate::login::principal::FoundAccount;
 use posta_mail::{Address, Domain, Secret};
 use posta_net::transport::Endpoint;
 use posta_store::{Account, Keep, Login, LoginTls, Source, SourceId, StoreError, Visit};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
 /// A source in a list, without its password.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct SourceLine {
     /// The source's id.

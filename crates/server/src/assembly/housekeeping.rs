@@ -1,6 +1,9 @@
-//! Periodic work: reads renewed certificates and purges removed messages and old history. `assembly` starts it.
+//! Periodic work: reads renewed certificates, purges removed messages and old history, and forgets what was remembered of
+//! accounts that are gone. `assembly` starts it.
 
-use crate::{access::maildrop, limits::adjustable::Adjustable};
+mod departed;
+
+use crate::{access::maildrop, directory::arrangements, limits::adjustable::Adjustable};
 use posta_mail::{Domain, Timestamp};
 use posta_net::{clock::Clock, tls::server::Tls};
 use posta_store::{Destination, Event, ItemState, Settlement, Store, StoreError, What};
@@ -59,6 +62,9 @@ const QUARANTINED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Items of the queue that are looked at in a transaction.
 const ITEMS: usize = 100;
 
+/// The duty of sweeping: of the nodes of a cluster, one sweeps at a time.
+const DUTY: &str = "sweep";
+
 /// Purges removed messages and old history from time to time.
 pub(crate) async fn sweep(
     store: Arc<dyn Store>,
@@ -66,15 +72,32 @@ pub(crate) async fn sweep(
     expire: Arc<Adjustable<Option<u32>>>,
     mut stopping: watch::Receiver<bool>,
 ) {
+    let mut has_departed = true;
     loop {
-        if sweep_some(&*store, clock.now(), *expire.get()).await > 0 {
-            continue;
+        let now = clock.now();
+        if has_duty(&*store).await {
+            has_departed |= departed::are_due(&*store, now).await.unwrap_or(true);
+            if sweep_some(&*store, now, *expire.get()).await > 0 {
+                continue;
+            }
+            if has_departed {
+                let forgotten = departed::forget(&*store).await;
+                has_departed = forgotten.is_err();
+                done("records of purged accounts could not be removed", forgotten);
+            }
         }
         tokio::select! {
             () = sleep(SWEEP_EVERY) => {}
             _ = stopping.wait_for(|&stopping| stopping) => return,
         }
     }
+}
+
+async fn has_duty(store: &dyn Store) -> bool {
+    store.take_duty(DUTY).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "nothing is swept: it is tried again");
+        false
+    })
 }
 
 /// Does a piece of each kind of work that is due. Returns the number of records that went. An error of one kind, such as a
@@ -87,9 +110,11 @@ async fn sweep_some(store: &dyn Store, now: Timestamp, expire: Option<u32>) -> u
     let dropped = drop_quarantined(store, now).await;
     let purged = store.sweep(now).await;
     let forgotten = store.forget(now - REMEMBERED).await;
+    let ended = arrangements::end_forwards(store, now).await;
     done("messages that were retrieved could not be removed", expired)
         + done("messages in quarantine could not be dropped", dropped)
         + done("removed messages could not be purged", purged)
+        + done("forwards whose time is over could not be ended", ended)
         + done("old history could not be forgotten", forgotten)
 }
 

@@ -2,12 +2,17 @@
 
 use crate::{
     access::maildrop::Maildrops,
+    admin::{
+        Admin, OwnMaildrops,
+        http::Health,
+        looking::{ListenerLine, RunningServer},
+    },
     assembly::{StartError, World},
     collect::Collectors,
-    deliver::Routing,
+    deliver::{Routing, notes::NoteWriter},
     directory::{Directory, srs::Srs},
     filter::Filters,
-    limits::{adjustable::Adjustable, memory::Budget, sending_rate::Rates},
+    limits::{adjustable::Adjustable, memory::Budget, metrics::Metrics, sending_rate::Rates},
     listen::{Clients, Protocol, Service},
     login::{
         Authenticator,
@@ -22,18 +27,36 @@ use crate::{
         origin_dns::OriginDns,
         refusals::Refusals,
         session::Acceptor,
+        spool::Intake,
     },
-    reports::{Reporter, dmarc::DmarcReports, received::ReceivedReports, tls::TlsReports},
+    reports::{
+        Reporter, certificates::CertificateWarnings, dmarc::DmarcReports,
+        received::ReceivedReports, tls::TlsReports,
+    },
     send::{
         Relay, RelaySettings,
         trust::mta_sts::{Policies, Policy},
     },
     settings::{ListenerKind, ListenerSettings, Settings, TlsMode},
-    sign::{SigningSettings, rotation::Rotation, signers::Signers},
+    sign::{
+        SigningSettings,
+        certificates::{AcmeSettings, answers::AnswersInStore, keeper::CertificateKeeper},
+        rotation::Rotation,
+        signers::Signers,
+    },
+    web::{Web, mail_programs::MailPrograms, plain::PlainWeb},
 };
-use posta_net::{dial::Dialer, driver::Driver, https::HttpsClient, tls::server::Tls};
+use posta_net::{
+    acme::{Authority, Proof},
+    dial::Dialer,
+    driver::Driver,
+    https::HttpsClient,
+    tls::server::Tls,
+    transport::Endpoint,
+};
 use posta_pop3::server::Profile as Pop3Profile;
 use posta_smtp::server::{Profile as SmtpProfile, Service as SmtpService};
+use posta_store::{Vital, Vitals};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{Notify, watch};
 
@@ -44,6 +67,7 @@ pub(crate) struct Services {
     pub(crate) world: World,
     pub(crate) rates: Arc<Rates>,
     pub(crate) relay_nudge: Arc<Notify>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) srs: Srs,
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) sessions: Arc<AccountSessions>,
@@ -54,6 +78,7 @@ pub(crate) struct Services {
     pub(crate) door: Arc<Adjustable<Door>>,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) filters: Arc<Filters>,
+    pub(crate) notes: Arc<NoteWriter>,
     pub(crate) relay_settings: Arc<Adjustable<RelaySettings>>,
     pub(crate) signing: Arc<Adjustable<SigningSettings>>,
     pub(crate) signers: Arc<Signers>,
@@ -62,6 +87,10 @@ pub(crate) struct Services {
     sends_dmarc_reports: Arc<Adjustable<bool>>,
     /// The number of days for which retrieved messages are kept.
     pub(crate) expire: Arc<Adjustable<Option<u32>>>,
+    /// Carries out the operator's requests, once the sockets are bound.
+    pub(crate) admin: Option<Admin>,
+    /// The sockets of the listeners, in the order of the settings, once they are bound.
+    pub(crate) listening: Vec<(ListenerKind, Endpoint)>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -80,6 +109,7 @@ impl Services {
         let sends_dmarc_reports = Arc::new(Adjustable::new(settings.dmarc_reports));
         let World { store, clock, .. } = world.clone();
         let received_reports = Arc::new(ReceivedReports::new(store, clock));
+        let metrics = Arc::new(Metrics::default());
         Ok(Self {
             dmarc_reports: Arc::new(DmarcReports::new(
                 reporter,
@@ -91,17 +121,23 @@ impl Services {
             sends_dmarc_reports,
             signers,
             signing,
-            authenticator: Arc::new(authenticator(&settings, &world).await?),
+            authenticator: {
+                let authenticator = authenticator(&settings, &world).await?;
+                Arc::new(authenticator.with_metrics(metrics.clone()))
+            },
             collectors: {
                 let Settings { hostname, message_size, .. } = &settings;
-                Arc::new(world.collectors(hostname.clone(), *message_size))
+                let collectors = world.collectors(hostname.clone(), *message_size);
+                Arc::new(collectors.with_metrics(metrics.clone()))
             },
+            metrics,
             sessions: Arc::new(AccountSessions::new(
+                &*world.store,
                 settings.pop3.sessions_per_account,
                 settings.pop3.login_delay,
             )),
             driver: Arc::new(Driver::new(stopping.clone(), settings.session_time)),
-            rates: Arc::new(Rates::new(settings.submissions)),
+            rates: Arc::new(Rates::new(&*world.store, settings.submissions)),
             relay_nudge: Arc::default(),
             srs,
             clients: Arc::new(Clients::new(settings.sessions, settings.sessions_per_client)),
@@ -109,12 +145,22 @@ impl Services {
             door: Arc::new(Adjustable::new(door(&settings, &world))),
             refusals: Arc::new(Refusals::new(world.store.clone(), world.clock.clone())),
             filters: filters(&settings, &world),
+            notes: Arc::new(NoteWriter::new(world.clock.clone())),
             relay_settings: Arc::new(Adjustable::new(settings.relay.clone())),
             expire: Arc::new(Adjustable::new(settings.pop3.expire)),
+            admin: None,
+            listening: Vec::new(),
             stopping,
             world,
             settings,
         })
+    }
+
+    /// Becomes a node of the store, if several servers share it.
+    pub(crate) async fn join(&self) -> Result<(), StartError> {
+        let (clock, metrics) = (self.world.clock.clone(), self.metrics.clone());
+        let vital = move || Vital { time: clock.now(), sessions: metrics.open_sessions() };
+        Ok(self.world.store.join(Vitals(Arc::new(vital))).await?)
     }
 
     /// Returns the same resources for sessions that begin under other settings. Everything that was
@@ -122,8 +168,9 @@ impl Services {
     /// [`crate::assembly::MailServer::reload`].
     pub(crate) fn under(&self, settings: Settings) -> Self {
         let old = self.settings.clone();
-        let Settings { hostname, memory, oauth, listeners, tls, control, .. } = old;
-        let settings = Settings { hostname, memory, oauth, listeners, tls, control, ..settings };
+        let Settings { hostname, memory, oauth, listeners, tls, acme, control, spool, .. } = old;
+        let settings =
+            Settings { hostname, memory, oauth, listeners, tls, acme, control, spool, ..settings };
         let driver = Arc::new(Driver::new(self.stopping.clone(), settings.session_time));
         let filters = match settings.filters == self.settings.filters {
             true => self.filters.clone(),
@@ -162,7 +209,8 @@ impl Services {
             ListenerKind::Smtp => self.smtp(SmtpService::Smtp, by_command, tls),
             ListenerKind::Submission => self.smtp(SmtpService::Submission, by_command, tls),
             ListenerKind::Lmtp => self.smtp(SmtpService::Lmtp, by_command, tls),
-            ListenerKind::Web => Protocol::Web(Arc::new(self.policy())),
+            ListenerKind::Web => Protocol::Web(self.web()),
+            ListenerKind::PlainWeb => Protocol::PlainWeb(Arc::new(self.plain_web())),
             ListenerKind::Pop3 => Protocol::Pop3 {
                 profile: Arc::new(Pop3Profile {
                     hostname: self.settings.hostname.to_string(),
@@ -183,15 +231,84 @@ impl Services {
                     refusals: self.refusals.clone(),
                     apop: pop3.apop,
                     expires: pop3.expire.is_some(),
+                    metrics: self.metrics.clone(),
                 }),
                 // An operator who configures no TLS at all accepts plaintext there.
                 plaintext_login: listener.tls == TlsMode::None,
             },
         };
         let (driver, clients) = (self.driver.clone(), self.clients.clone());
+        let metrics = self.metrics.clone();
         let proxies = self.settings.proxies.clone();
         let forwarders = self.settings.forwarders.clone();
-        Ok(Service { protocol, proxies, forwarders, implicit_tls, driver, clients })
+        let store = self.world.store.clone();
+        Ok(Service { protocol, proxies, forwarders, implicit_tls, driver, clients, metrics, store })
+    }
+
+    /// Returns what the operator sees of the server with these listeners.
+    pub(crate) fn running(&self, listening: &[(ListenerKind, Endpoint)]) -> RunningServer {
+        let line = |(kind, address): &(ListenerKind, Endpoint)| ListenerLine {
+            protocol: kind.name().to_owned(),
+            address: address.to_string(),
+        };
+        RunningServer {
+            hostname: self.settings.hostname.clone(),
+            started: self.world.clock.now(),
+            listeners: listening.iter().map(line).collect(),
+            tls: self.settings.tls.clone(),
+            metrics: self.metrics.clone(),
+            stopping: self.stopping.clone(),
+        }
+    }
+
+    fn web(&self) -> Web {
+        let web = Web::new(self.policy())
+            .with_mail_programs(self.mail_programs())
+            .with_health(self.health());
+        match &self.admin {
+            Some(admin) => {
+                let networks = self.settings.metrics_for.clone();
+                web.with_operator(admin.clone(), self.authenticator.clone(), networks)
+            }
+            None => web,
+        }
+    }
+
+    fn mail_programs(&self) -> MailPrograms {
+        let listening: Vec<_> = self
+            .settings
+            .listeners
+            .iter()
+            .zip(&self.listening)
+            .map(|(listener, (kind, socket))| (*kind, socket, listener.tls))
+            .collect();
+        let (hostname, store) = (self.settings.hostname.clone(), self.world.store.clone());
+        MailPrograms::new(hostname, &listening, store)
+    }
+
+    /// Returns what carries out the operator's requests, for a server with these sockets.
+    pub(crate) fn operator(&self, listening: &[(ListenerKind, Endpoint)]) -> Admin {
+        let World { store, clock, .. } = self.world.clone();
+        let is_pop3 = |(kind, _): &&(ListenerKind, Endpoint)| *kind == ListenerKind::Pop3;
+        let sockets = listening.iter().filter(is_pop3).map(|(_, socket)| socket.clone());
+        let own_maildrops = OwnMaildrops {
+            hostname: Some(self.settings.hostname.clone()),
+            sockets: sockets.collect(),
+        };
+        let admin = Admin::new(store, clock, self.collectors.clone())
+            .with_own_maildrops(own_maildrops)
+            .with_authenticator(&self.authenticator)
+            .with_queue_lifetime(self.settings.relay.longest_lifetime())
+            .with_running_server(self.running(listening));
+        match self.settings.control.as_ref().and_then(|socket| socket.parent()) {
+            Some(data) => admin.with_data_directory(data.to_owned()),
+            None => admin,
+        }
+    }
+
+    /// Returns what tells others whether the server is well.
+    pub(crate) fn health(&self) -> Health {
+        Health { store: self.world.store.clone(), stopping: self.stopping.clone() }
     }
 
     fn policy(&self) -> Policy {
@@ -200,6 +317,48 @@ impl Services {
             policy.mx.push(self.settings.hostname.to_string());
         }
         policy
+    }
+
+    fn plain_web(&self) -> PlainWeb {
+        let tls = self.settings.tls.as_ref();
+        let has_https = self.has_listener(ListenerKind::Web);
+        PlainWeb {
+            challenges: tls.map(|tls| tls.challenges().clone()).unwrap_or_default(),
+            has_https,
+        }
+    }
+
+    fn has_listener(&self, kind: ListenerKind) -> bool {
+        self.settings.listeners.iter().any(|listener| listener.kind == kind)
+    }
+
+    /// Returns what obtains certificates from an authority, if the settings name one and there is a listener that
+    /// uses them.
+    pub(crate) fn certificates(&self) -> Option<Arc<CertificateKeeper>> {
+        let AcmeSettings { directory, contact } = self.settings.acme.clone()?;
+        let World { store, clock, resolver, .. } = self.world.clone();
+        let proofs = [(ListenerKind::PlainWeb, Proof::Http), (ListenerKind::Web, Proof::TlsAlpn)];
+        let proofs = proofs.into_iter().filter(|(kind, _)| self.has_listener(*kind));
+        if let (Some(tls), true) = (&self.settings.tls, store.is_shared()) {
+            let (store, clock) = (store.clone(), clock.clone());
+            tls.challenges().share(Arc::new(AnswersInStore { store, clock }));
+        }
+        Some(Arc::new(CertificateKeeper {
+            store,
+            clock,
+            resolver,
+            tls: self.settings.tls.clone()?,
+            authority: Authority { directory, contact, https: self.https_client() },
+            hostname: self.settings.hostname.clone(),
+            proofs: proofs.map(|(_, proof)| proof).collect(),
+            asking: Default::default(),
+            installed: Default::default(),
+        }))
+    }
+
+    /// Returns what warns the postmaster of certificates that cannot be renewed.
+    pub(crate) fn certificate_warnings(&self) -> CertificateWarnings {
+        CertificateWarnings(self.reporter())
     }
 
     fn directory(&self) -> Directory {
@@ -249,6 +408,7 @@ impl Services {
             settings: self.relay_settings.clone(),
             tls,
             nudge: self.relay_nudge.clone(),
+            metrics: self.metrics.clone(),
             driver: Driver::unstoppable(),
             hosts: Default::default(),
             capacity: Default::default(),
@@ -258,10 +418,14 @@ impl Services {
 
     /// Returns the SASL mechanisms that clients may use.
     fn mechanisms(&self, secured: bool) -> Vec<&'static str> {
-        let is_bound = secured && self.authenticator.offers_binding();
+        let is_bound =
+            secured && self.authenticator.offers_binding() && self.authenticator.offers_scram();
         let bound = if is_bound { &sasl::BOUND[..] } else { &[] };
         let tokens = if self.authenticator.knows_tokens() { &sasl::TOKENS[..] } else { &[] };
-        [bound, &sasl::OWN, tokens].concat()
+        let own = sasl::OWN
+            .iter()
+            .filter(|name| self.authenticator.offers_scram() || !name.starts_with("SCRAM"));
+        bound.iter().chain(own).chain(tokens).copied().collect()
     }
 
     fn checker(&self) -> Option<Checker> {
@@ -270,7 +434,46 @@ impl Services {
             dns: Arc::new(OriginDns(self.world.resolver.clone())),
             hostname: self.settings.hostname.clone(),
             clock: self.world.clock.clone(),
+            keys: Arc::default(),
         })
+    }
+
+    /// Returns what accepts messages in the sessions of a service.
+    fn acceptor(&self, service: SmtpService, tls: Option<Tls>) -> Arc<Acceptor> {
+        Arc::new(Acceptor {
+            service,
+            hostname: self.settings.hostname.clone(),
+            store: self.world.store.clone(),
+            clock: self.world.clock.clone(),
+            directory: self.directory(),
+            authenticator: self.authenticator.clone(),
+            budget: self.budget.clone(),
+            tls,
+            loopback: self.settings.trust_loopback,
+            relays_for: self.settings.relays_for.clone(),
+            longest_hold: Duration::from_secs(self.settings.smtp_limits.hold.into()),
+            rates: self.rates.clone(),
+            checker: self.checker(),
+            door: self.door.clone(),
+            refusals: self.refusals.clone(),
+            signers: self.signers.clone(),
+            routing: Routing {
+                directory: self.directory(),
+                reports: Arc::new(self.reporter()),
+                filters: self.filters.clone(),
+                signers: self.signers.clone(),
+                feedback: self.dmarc_reports.clone(),
+                notes: self.notes.clone(),
+            },
+            metrics: self.metrics.clone(),
+        })
+    }
+
+    /// Returns what accepts messages from the spool: as the submission service does, since programs hand them over whose
+    /// users nobody has to prove.
+    pub(crate) fn intake(&self) -> Intake {
+        let acceptor = self.acceptor(SmtpService::Submission, None);
+        Intake { acceptor, message_size: self.settings.message_size }
     }
 
     fn smtp(&self, service: SmtpService, starttls: bool, tls: Option<Tls>) -> Protocol {
@@ -284,31 +487,7 @@ impl Services {
         // An operator who configures no TLS at all accepts plaintext there.
         let plaintext_auth = tls.is_none();
         Protocol::Smtp {
-            acceptor: Arc::new(Acceptor {
-                service,
-                hostname: hostname.clone(),
-                store: self.world.store.clone(),
-                clock: self.world.clock.clone(),
-                directory: self.directory(),
-                authenticator: self.authenticator.clone(),
-                budget: self.budget.clone(),
-                tls,
-                loopback: self.settings.trust_loopback,
-                relays_for: self.settings.relays_for.clone(),
-                longest_hold: Duration::from_secs(smtp_limits.hold.into()),
-                rates: self.rates.clone(),
-                checker: self.checker(),
-                door: self.door.clone(),
-                refusals: self.refusals.clone(),
-                signers: self.signers.clone(),
-                routing: Routing {
-                    directory: self.directory(),
-                    reports: Arc::new(self.reporter()),
-                    filters: self.filters.clone(),
-                    signers: self.signers.clone(),
-                    feedback: self.dmarc_reports.clone(),
-                },
-            }),
+            acceptor: self.acceptor(service, tls),
             profile: Arc::new(SmtpProfile {
                 hostname,
                 service,

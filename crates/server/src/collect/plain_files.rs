@@ -12,6 +12,7 @@
 //! A hard link counts as a regular file. The kernel prevents users from linking to files that they
 //! cannot read (`fs.protected_hardlinks`), and Dovecot makes hard links when it copies a message.
 
+use posta_mail::Timestamp;
 use rustix::{
     fs::{
         AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, fsync, mkdirat, openat, renameat, statat,
@@ -78,7 +79,7 @@ fn open_at(directory: impl AsFd, name: &OsStr, how: OFlags) -> io::Result<File> 
     // could become this process's own.
     let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = openat(directory, name, flags, FILE).map_err(|error| match error {
-        Errno::LOOP => refused("a symbolic link, which is not followed"),
+        Errno::LOOP => refused(LINK),
         // A socket, a FIFO opened for writing, or a directory.
         Errno::NXIO | Errno::ISDIR => refused(NOT_REGULAR),
         error => error.into(),
@@ -89,6 +90,7 @@ fn open_at(directory: impl AsFd, name: &OsStr, how: OFlags) -> io::Result<File> 
     }
 }
 
+const LINK: &str = "a symbolic link, which is not followed";
 const NOT_REGULAR: &str = "no regular file";
 
 fn refused(words: &str) -> io::Error {
@@ -104,6 +106,15 @@ pub enum FileKind {
     LinkToDirectory,
     /// A file of any kind, or a link to one or to nothing.
     Other,
+}
+
+/// What the directory tells of a regular file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileFacts {
+    /// Its octets.
+    pub octets: u64,
+    /// When it was last written.
+    pub modified: Option<Timestamp>,
 }
 
 /// A directory, held open, so that nobody can put another in its place.
@@ -150,6 +161,22 @@ impl OpenDirectory {
             }
             _ => FileKind::Other,
         })
+    }
+
+    /// Returns the facts about a regular file inside this directory.
+    ///
+    /// # Errors
+    /// When the name is not that of a regular file.
+    pub fn facts(&self, name: &OsStr) -> io::Result<FileFacts> {
+        let found = statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        match FileType::from_raw_mode(found.st_mode) {
+            FileType::RegularFile => Ok(FileFacts {
+                octets: u64::try_from(found.st_size).unwrap_or_default(),
+                modified: Timestamp::from_second(found.st_mtime).ok(),
+            }),
+            FileType::Symlink => Err(refused(LINK)),
+            _ => Err(refused(NOT_REGULAR)),
+        }
     }
 
     /// Opens a directory inside this one, and creates it if it does not exist.
@@ -213,6 +240,22 @@ impl OpenDirectory {
         Ok(renameat(&self.0, name, &to.0, name)?)
     }
 
+    /// Moves a file into another directory of the same file system, under another name.
+    ///
+    /// # Errors
+    /// When the file cannot be moved.
+    pub fn rename_file(&self, name: &str, to: &Self, new: &str) -> io::Result<()> {
+        Ok(renameat(&self.0, name, &to.0, new)?)
+    }
+
+    /// Makes all files of the file system durable: one call for many files.
+    ///
+    /// # Errors
+    /// When the file system reports a failure.
+    pub fn sync_file_system(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.0)?)
+    }
+
     /// Removes a file.
     ///
     /// # Errors
@@ -261,6 +304,10 @@ mod tests {
         }
         assert!(open(Path::new("/dev/null")).is_err());
         assert!(!at("nothing").exists());
+        for name in ["directory", "link", "dangling", "way", "fifo", "socket", "no"] {
+            assert!(directory.facts(OsStr::new(name)).is_err(), "{name}");
+        }
+        assert_eq!(directory.facts(OsStr::new("file")).unwrap().octets, 6);
         for name in ["file", "link", "way", "fifo", "socket", "nothing"] {
             assert!(directory.directory(name).is_err(), "{name}");
             assert_eq!(directory.make_directory(name).is_ok(), name == "nothing", "{name}");

@@ -27,6 +27,9 @@ use tokio::task::{spawn_blocking, yield_now};
 const BATCH: u64 = 100;
 const BATCH_OCTETS: u64 = 16 * 1024 * 1024;
 
+/// The mechanisms by which a server may find the password wrong before no other is tried.
+const WRONG_PASSWORDS: usize = 2;
+
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The number of unique-ids that are forgotten together.
@@ -55,6 +58,8 @@ pub(super) struct Session<'v, D> {
     /// The server's text when it refused a mechanism. If the server then closes the connection, this is
     /// the reason.
     refusal: Option<String>,
+    /// The number of mechanisms by which the server has found the password wrong.
+    wrong_passwords: usize,
     is_logged_in: bool,
     /// Whether the server has sent anything.
     pub(super) heard: bool,
@@ -92,6 +97,7 @@ impl<'v, D: Destination> Session<'v, D> {
             destination,
             connection: ClientSession::default(),
             refusal: None,
+            wrong_passwords: 0,
             is_logged_in: false,
             heard: false,
             is_for_login: false,
@@ -118,9 +124,28 @@ impl<'v, D: Destination> Session<'v, D> {
         (self.outcome, self.end.or_else(|| Some(Err(CollectError::Refused(refusal?)))))
     }
 
-    /// Chooses the strongest mechanism of those offered. A password in plaintext is allowed, since the
-    /// user chose a connection without TLS.
-    fn log_in(&mut self, offered: &[String]) -> pop3::LoginChoice {
+    /// Chooses the strongest mechanism of those offered that the server has not refused yet, in the end USER. A
+    /// password in plaintext is allowed, since the user chose a connection without TLS.
+    ///
+    /// A server may refuse by one mechanism what it accepts by another, but a password that two have found wrong is
+    /// wrong. Each further one would be another failed login, and too many of these lock the client out.
+    fn log_in(&mut self, offered: &[String], refused: Option<String>) -> pop3::LoginChoice {
+        if self.connection.is_impostor() {
+            self.end = Some(Err(CollectError::Impostor));
+            return pop3::LoginChoice::GiveUp;
+        }
+        if let Some(words) = &refused
+            && is_about_credentials(words)
+            && self.connection.is_password_shown()
+        {
+            self.wrong_passwords += 1;
+        }
+        self.refusal = refused;
+        if self.wrong_passwords >= WRONG_PASSWORDS {
+            let words = self.refusal.clone().unwrap_or_default();
+            self.end = Some(Err(CollectError::Refused(words)));
+            return pop3::LoginChoice::GiveUp;
+        }
         let credentials = (self.login.user.as_str(), self.password);
         let clock = &*self.context.clock;
         let begun = self.connection.begin_login(offered, credentials, Plaintext::ToAnyone, clock);
@@ -375,8 +400,7 @@ impl<D: Destination> Host<pop3::Client> for Session<'_, D> {
         self.heard = true;
         let (next, ticket) = match question {
             pop3::Question::Login { offered, refused, ticket } => {
-                self.refusal = refused;
-                return ticket.answer(self.log_in(&offered));
+                return ticket.answer(self.log_in(&offered, refused));
             }
             pop3::Question::Challenge(challenge, ticket) => {
                 return ticket.answer(self.connection.respond(&challenge));
@@ -446,6 +470,11 @@ impl<D: Destination> Host<pop3::Client> for Session<'_, D> {
         let (stream, _) = self.connection.secure(stream, &self.context.tls, name, &verify).await?;
         Ok(stream)
     }
+}
+
+/// Returns whether a server's refusal says that the name or the password is wrong (RFC 3206 §4).
+fn is_about_credentials(words: &str) -> bool {
+    words.get(..6).is_some_and(|code| code.eq_ignore_ascii_case("[AUTH]"))
 }
 
 /// Returns the host in `host:port`.

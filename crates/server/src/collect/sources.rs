@@ -1,7 +1,11 @@
 //! Visiting the sources of accounts, which are mailboxes elsewhere: on schedule, or when the operator
 //! asks for it.
 
-use super::{CollectContext, CollectError, Purpose, StoreDestination, VisitOutcome};
+use super::{
+    CollectContext, CollectError, Purpose, StoreDestination, VisitOutcome,
+    unique_ids::UniqueIdsInUse,
+};
+use crate::limits::{metrics::Metrics, term::Term};
 use posta_mail::Secret;
 use posta_store::{
     Account, ClaimedSource, Keep, Login, SecretOf, Source, SourceId, Store, StoreError, Visit,
@@ -34,13 +38,28 @@ const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
 pub struct Collectors {
     store: Arc<dyn Store>,
     context: CollectContext,
+    metrics: Arc<Metrics>,
+    unique_ids: Arc<UniqueIdsInUse>,
 }
 
 impl Collectors {
     /// Returns collectors that put mail into `store`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, context: CollectContext) -> Self {
-        Self { store, context }
+        let unique_ids = UniqueIdsInUse::new(store.clone());
+        Self { store, context, metrics: Arc::default(), unique_ids }
+    }
+
+    /// Returns the unique-ids in the mailboxes, for all that bring messages with unique-ids of their own.
+    #[must_use]
+    pub fn unique_ids(&self) -> &Arc<UniqueIdsInUse> {
+        &self.unique_ids
+    }
+
+    /// Makes collected messages count there, for the operator.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Visits the sources on their schedule, until the server stops.
@@ -50,15 +69,15 @@ impl Collectors {
         }
         let mut visits = JoinSet::new();
         loop {
-            let now = self.context.clock.now();
+            let (term, now) = (Term::present(&self.store), self.context.clock.now());
             let room = VISITS.saturating_sub(visits.len());
             match self.store.claim_sources(now, now + LEASE, room).await {
                 Ok(claimed) => {
                     for claimed in claimed {
-                        let collectors = self.clone();
+                        let (collectors, term) = (self.clone(), term.clone());
                         visits.spawn(async move {
                             // The result is recorded with the source.
-                            let _ = collectors.visit_claimed(claimed).await;
+                            let _ = collectors.visit_claimed(claimed, &term).await;
                         });
                     }
                 }
@@ -79,15 +98,20 @@ impl Collectors {
     /// # Errors
     /// When the store fails.
     pub async fn visit(&self, source: SourceId) -> Result<Option<Visit>, StoreError> {
-        let now = self.context.clock.now();
+        let (term, now) = (Term::present(&self.store), self.context.clock.now());
         match self.store.claim_source(source, now, now + LEASE).await? {
-            Some(claimed) => self.visit_claimed(claimed).await,
+            Some(claimed) => self.visit_claimed(claimed, &term).await,
             None => Ok(None),
         }
     }
 
-    /// Visits a claimed source, and renews the claim meanwhile.
-    async fn visit_claimed(&self, claimed: ClaimedSource) -> Result<Option<Visit>, StoreError> {
+    /// Visits a claimed source, and renews the claim meanwhile. The visit ends with the term in which the source was claimed:
+    /// another node may be visiting by then.
+    async fn visit_claimed(
+        &self,
+        claimed: ClaimedSource,
+        term: &Term,
+    ) -> Result<Option<Visit>, StoreError> {
         let ClaimedSource { source, account, lease } = claimed;
         let (id, token) = (source.id, lease.token);
         let visiting = self.visit_as(&source, account);
@@ -96,6 +120,8 @@ impl Collectors {
         renewing.tick().await;
         let visit = loop {
             tokio::select! {
+                biased;
+                () = term.ended() => return Ok(None),
                 visit = &mut visiting => break visit,
                 _ = renewing.tick() => {
                     let until = self.context.clock.now() + LEASE;
@@ -127,6 +153,7 @@ impl Collectors {
                 None => tracing::info!(source = %id, server, "mail is collected again"),
             }
         }
+        self.metrics.collected(outcome.messages);
         Visit { time: self.context.clock.now(), collected: outcome.messages, problem }
     }
 
@@ -213,7 +240,8 @@ impl Collectors {
         let (store, clock) = (self.store.clone(), self.context.clock.clone());
         let mut destination =
             StoreDestination::new(store, clock, account, login.server.clone(), Purpose::Move)
-                .without_results_of(&self.context.hostname);
+                .without_results_of(&self.context.hostname)
+                .keeping(self.unique_ids.clone());
         let (outcome, ended) = self.context.collect(login, password, keep, &mut destination).await;
         ended.map(|()| outcome)
     }

@@ -1,23 +1,19 @@
 //! Storing collected messages in a mailbox. Each message is stored in one transaction together with the
 //! unique-id under which it is known, so that a crash neither loses nor duplicates one.
 
-use super::{Destination, FetchOutcome, header_facts::HeaderFacts};
-use crate::deliver::{self, Message, To, Undelivered};
-use aws_lc_rs::digest::{SHA256, digest};
+use super::{
+    Destination, FetchOutcome,
+    header_facts::HeaderFacts,
+    unique_ids::{HeldMailbox, UniqueIdsInUse, derived},
+};
+use crate::deliver::{self, Message, Placement, To, Undelivered};
 use posta_mail::{Domain, MailId, ThreadId, Timestamp, crlf::CrlfLines, id::is_unique_id};
 use posta_net::clock::Clock;
 use posta_origin::results::ResultsRemover;
 use posta_store::{
     Account, CHUNK, Collected, Envelope, FolderId, Origin, SourceId, Store, StoreError,
 };
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashSet},
-    fmt::Write as _,
-    io, mem,
-    sync::Arc,
-    time::Duration,
-};
+use std::{borrow::Cow, collections::BTreeMap, io, mem, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 /// The number of chunks of a message that are stored as fast as they arrive: 1 MiB, more than most
@@ -38,8 +34,8 @@ pub struct StoreDestination {
     server: String,
     protocol: &'static str,
     purpose: Purpose,
-    /// The unique-ids in use in the mailbox.
-    taken: HashSet<String>,
+    /// The unique-ids in use in mailboxes, for a mailbox that moves here.
+    unique_ids: Option<Arc<UniqueIdsInUse>>,
     id: MailId,
     chunks: u32,
     rest: Vec<u8>,
@@ -50,8 +46,8 @@ pub struct StoreDestination {
     /// The number of octets for which the mailbox has room.
     room: u64,
     unique_id: Option<String>,
-    /// When the message arrived at the server before this one, if that is known.
-    date: Option<Timestamp>,
+    /// Where an imported message goes, and under which name it is remembered.
+    placement: Option<(Placement, Collected)>,
     /// Our own name, where fields that claim to tell what we found are taken out.
     authserv_id: Option<String>,
     /// Takes them out of the message that comes.
@@ -80,7 +76,6 @@ impl StoreDestination {
     ) -> Self {
         let id = clock.mail_id();
         let (chunks, rest, lines, room) = (0, Vec::new(), CrlfLines::default(), u64::MAX);
-        let (unique_id, date, taken) = (None, None, HashSet::new());
         Self {
             store,
             clock,
@@ -88,15 +83,15 @@ impl StoreDestination {
             server,
             protocol: "POP3",
             purpose,
-            taken,
+            unique_ids: None,
             id,
             chunks,
             rest,
             facts: None,
             lines,
             room,
-            unique_id,
-            date,
+            unique_id: None,
+            placement: None,
             authserv_id: None,
             remover: None,
         }
@@ -108,24 +103,38 @@ impl StoreDestination {
         Self { authserv_id: Some(hostname.to_string()), ..self }
     }
 
-    /// Makes the destination record that the mail comes from files; `server` was their directory.
-    #[must_use]
-    pub fn of_files(self) -> Self {
-        Self { protocol: "Maildir", ..self }
+    /// The same for a mailbox that moves here: its messages keep their unique-ids, as far as no other message has them.
+    pub(super) fn keeping(self, unique_ids: Arc<UniqueIdsInUse>) -> Self {
+        Self { unique_ids: Some(unique_ids), ..self }
+    }
+
+    /// Makes the destination record that the mail comes from files of this format; `server` was their place.
+    pub(super) fn of_files(self, format: &'static str) -> Self {
+        Self { protocol: format, ..self }
+    }
+
+    /// Limits the octets of the current message, as lines.
+    pub(super) fn limit(&mut self, room: u64) {
+        self.room = room;
+    }
+
+    /// Returns the octets of the current message so far, as lines.
+    pub(super) const fn octets(&self) -> u64 {
+        self.lines.octets()
+    }
+
+    /// Says where the current message, which is imported, goes, and under which name it is remembered.
+    pub(super) fn place(&mut self, placement: Placement, collected: Collected) {
+        self.placement = Some((placement, collected));
     }
 
     async fn begin_message(&mut self, unique_id: Option<&str>) -> Result<(), StoreError> {
         self.drop_partial().await?;
         self.id = self.clock.mail_id();
         self.unique_id = unique_id.map(str::to_owned);
-        self.date = None;
+        self.placement = None;
         self.remover = self.authserv_id.clone().map(ResultsRemover::new);
         Ok(())
-    }
-
-    /// Records when the current message arrived at the server before this one.
-    pub(super) fn arrived(&mut self, date: Timestamp) {
-        self.date = Some(date);
     }
 
     /// Drops the parts of an incomplete message.
@@ -160,10 +169,10 @@ impl StoreDestination {
         };
         let moves = matches!(self.purpose, Purpose::Move);
         let unique_id = there.filter(|_| moves).map(|id| self.known_as(&id).into_owned());
-        let unique_id = unique_id.filter(|id| self.taken.insert(id.clone()));
+        let (mut mailbox, unique_id) = self.hold(unique_id).await?;
         let HeaderFacts { from, message_id, thread, received } =
             self.facts.take().unwrap_or_else(|| HeaderFacts::read(&rest));
-        let date = self.date.take().or(received.filter(|_| moves));
+        let date = received.filter(|_| moves);
         let message = Message {
             id,
             time,
@@ -183,14 +192,42 @@ impl StoreDestination {
             refused: Vec::new(),
             is_submitted: false,
             checked: None,
+            records: Vec::new(),
         };
         let date = date.filter(|date| *date <= time);
-        let to = To::Mailbox { account: &self.account, unique_id, date, collected };
-        match deliver::deliver(&*self.store, message, to).await {
+        let (placement, collected) = match self.placement.take() {
+            Some((placement, collected)) => {
+                let known = placement.date.filter(|date| *date <= time);
+                (Placement { date: known.or(date), ..placement }, Some(collected))
+            }
+            None => (Placement { unique_id, date, ..Placement::default() }, collected),
+        };
+        let to = To::Mailbox { account: &self.account, placement, collected };
+        let delivered = deliver::deliver(&*self.store, message, to).await;
+        if let (Some(mailbox), Err(_)) = (&mut mailbox, &delivered) {
+            mailbox.forget();
+        }
+        match delivered {
             Ok(_) => Ok(()),
             Err(Undelivered::Refused { reply, .. }) => Err(io::Error::other(reply.to_string())),
             Err(Undelivered::Store(error)) => Err(io::Error::other(error)),
         }
+    }
+
+    /// Holds the mailbox for a message with a unique-id of its own. Returns none for one that another message has.
+    async fn hold(
+        &self,
+        wanted: Option<String>,
+    ) -> io::Result<(Option<HeldMailbox>, Option<String>)> {
+        let (Some(wanted), Some(unique_ids)) = (wanted, &self.unique_ids) else {
+            return Ok((None, None));
+        };
+        let mut held = unique_ids.hold(self.account.id).await;
+        let is_free = held.is_free(&wanted).await.map_err(io::Error::other)?;
+        if is_free {
+            held.take(&wanted);
+        }
+        Ok((Some(held), Some(wanted).filter(|_| is_free)))
     }
 
     /// Keeps what came of a message.
@@ -236,14 +273,13 @@ impl Destination for StoreDestination {
         match self.purpose {
             Purpose::Source(source) => self.store.collected(source).await.map_err(io::Error::other),
             Purpose::Move => {
-                // POP3 may show both folders together, where a unique-id must be that of one message.
+                let (mut known, now) = (BTreeMap::new(), self.clock.now());
                 for folder in [FolderId::INBOX, FolderId::JUNK] {
                     let listed = self.store.listed(self.account.id, folder).await;
                     let listed = listed.map_err(io::Error::other)?;
-                    self.taken.extend(listed.imported_ids().map(str::to_owned));
+                    known.extend(listed.imported_ids().map(|id| (id.to_owned(), now)));
                 }
-                let now = self.clock.now();
-                Ok(self.taken.iter().map(|unique_id| (unique_id.clone(), now)).collect())
+                Ok(known)
             }
         }
     }
@@ -302,17 +338,6 @@ impl Destination for StoreDestination {
             Purpose::Move => Ok(()),
         }
     }
-}
-
-/// Returns a unique-id derived from a name that cannot be one itself, because of its length, spaces,
-/// line ends or letters (RFC 1939 §7). The result is always the same, so a message with that name is
-/// imported once.
-#[must_use]
-pub fn derived(name: &[u8]) -> String {
-    digest(&SHA256, name).as_ref().iter().fold(String::new(), |mut text, octet| {
-        let _ = write!(text, "{octet:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub(crate) async fn release(directory: &Directory, item: &Item) -> Result<Releas
     for recipient in &item.recipients {
         recipients.push(Recipient {
             address: recipient.address.clone(),
-            resolved: directory.destination(&recipient.address).await?,
+            resolved: directory.later_destination(&recipient.address, item.accepted).await?,
             notify: recipient.notify,
             original: recipient.original.clone(),
         });

@@ -19,6 +19,7 @@ struct ArrivalLine {
     event: Event,
     delivered: String,
     queued: String,
+    checks: String,
     reports: Vec<Event>,
 }
 
@@ -28,26 +29,28 @@ impl Arrival {
         if !tracing::enabled!(tracing::Level::INFO) {
             return Self(None);
         }
-        let mut events = acceptance.events.iter().cloned();
+        let mut events = acceptance.events.iter();
         // A held message reaches its mailboxes through the queue.
         let is_kept_back = acceptance.deliveries.is_empty();
         let delivered = if is_kept_back { String::new() } else { recipients.to_owned() };
         let waiting = acceptance.items.iter().flat_map(|item| &item.recipients);
         let queued = addresses(waiting.map(|waiting| &waiting.address));
-        Self(events.next().map(|event| {
-            Box::new(ArrivalLine { event, delivered, queued, reports: events.collect() })
-        }))
+        let event = events.next().cloned();
+        let checks = checks(&acceptance.events);
+        let others = events.filter(|event| !matches!(event.what, What::Checked { .. }));
+        let reports = others.cloned().collect();
+        Self(event.map(|event| Box::new(ArrivalLine { event, delivered, queued, checks, reports })))
     }
 
     /// Logs that the message was accepted.
     pub(crate) fn accepted(self) {
         let Some(line) = self.0 else { return };
-        let ArrivalLine { event: Event { id, what, .. }, delivered, queued, reports } = *line;
+        let ArrivalLine { event: Event { id, what, .. }, delivered, queued, checks, reports } =
+            *line;
         let What::Accepted { origin, from, to, message_id, octets, refused, .. } = what else {
             return;
         };
         let Origin { client, hello, protocol, tls, account, .. } = &origin;
-        let checks = checks(&reports);
         tracing::info!(
             %id,
             %from,

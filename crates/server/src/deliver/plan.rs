@@ -3,8 +3,8 @@
 use crate::directory::{Recipient, Resolved};
 use posta_mail::{Address, MailId, ReversePath, ThreadId, Timestamp, trace};
 use posta_store::{
-    AccountId, Delivery, Destination, Envelope, FolderId, InMailbox, Item, ItemId, ItemState,
-    Waiting,
+    AccountId, Delivery, Destination, Envelope, Flags, FolderId, InMailbox, Item, ItemId,
+    ItemState, Waiting,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -140,6 +140,8 @@ pub(crate) fn deliveries<'a>(
                 prefix,
                 unique_id: None,
                 date: None,
+                flags: Flags::NONE,
+                keywords: Vec::new(),
             });
         }
     }

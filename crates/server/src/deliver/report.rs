@@ -78,7 +78,7 @@ pub fn report(report: Report<'_>, resolved: &Resolved) -> Acceptance {
     let mut events = vec![Event { id, time, what }];
     // Nobody hears of a report's lost copies; the history does.
     events.extend(failed_here(id, time, &Outcome::broken(recipients.iter())));
-    let reports = Vec::new();
+    let (reports, records) = (Vec::new(), Vec::new());
     let (chunks, rest, collected) = (0, content, None);
     Acceptance {
         id,
@@ -93,5 +93,6 @@ pub fn report(report: Report<'_>, resolved: &Resolved) -> Acceptance {
         events,
         reports,
         collected,
+        records,
     }
 }

@@ -10,7 +10,7 @@ use super::postmaster::{self, is_duty};
 use posta_mail::{Address, Domain, Reply};
 use posta_store::{
     Account, AccountId, AddressOwner, Alias, AliasName, Resolution, ResolvedAccount, Store,
-    StoreError, keeps_copy, untagged,
+    StoreError, keeps_copy,
 };
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -68,6 +68,8 @@ pub struct DeadEnd {
 pub enum Fault {
     /// The member does not exist.
     Missing,
+    /// The member is an account that only sends mail.
+    SendOnly,
     /// The member leads back to an alias on the way to it.
     Loop,
     /// The member is behind more than `DEPTH` aliases.
@@ -90,6 +92,7 @@ impl fmt::Display for DeadEnd {
         write!(f, "{alias} is an alias that leads to {member}, ")?;
         match fault {
             Fault::Missing => f.write_str("which does not exist"),
+            Fault::SendOnly => f.write_str("which only sends mail"),
             Fault::Loop => f.write_str("which leads back to it: a loop"),
             Fault::TooDeep => write!(f, "behind more than {DEPTH} other aliases"),
             Fault::TooMany => write!(f, "and to more than {TARGETS} addresses in all"),
@@ -98,10 +101,12 @@ impl fmt::Display for DeadEnd {
 }
 
 impl Fault {
-    /// Returns the status code (RFC 3463): no such mailbox, a routing loop, or too many recipients.
+    /// Returns the status code (RFC 3463): no such mailbox, one that takes no mail, a routing loop, or too many recipients.
     pub(crate) const fn status(self) -> (u8, u16, u16) {
         match self {
             Self::Missing => (5, 1, 1),
+            // Mailbox disabled, not accepting messages.
+            Self::SendOnly => (5, 2, 1),
             Self::Loop | Self::TooDeep => (5, 4, 6),
             Self::TooMany => (5, 5, 3),
         }
@@ -144,11 +149,17 @@ impl<'s> Follower<'s> {
         let is_local = resolution.is_local;
         match resolution.owner {
             // The usual case needs no walk.
+            Some(AddressOwner::Account(account)) if self.takes_nothing(&account) => {
+                let name = account.account.address;
+                let alias = AliasName::Address(name.clone());
+                let broken = vec![DeadEnd { alias, member: name, fault: Fault::SendOnly }];
+                return Ok(Followed { is_local, broken, ..Followed::default() });
+            }
             Some(AddressOwner::Account(account)) if !self.goes_on(&account) => {
                 let accounts = vec![*account];
                 return Ok(Followed { is_local, accounts, ..Followed::default() });
             }
-            None if !resolution.exists() && !is_for_duty(&resolution.address) => {
+            None if !resolution.exists() && !self.is_for_duty(&resolution.address) => {
                 return Ok(Followed { is_local, ..Followed::default() });
             }
             _ => {}
@@ -168,7 +179,7 @@ impl<'s> Follower<'s> {
 
     /// Follows the replacement for a postmaster whose own account or alias leads to nobody any more.
     async fn follow_stand_in(self, address: &Address) -> Result<Option<Followed>, StoreError> {
-        if !is_for_duty(address) {
+        if !self.is_for_duty(address) {
             return Ok(None);
         }
         let named = named_postmaster(self.store, address.domain()).await?;
@@ -208,9 +219,13 @@ impl<'s> Follower<'s> {
                 let name = AliasName::Address(account.account.address.clone());
                 let targets = account.forward.take().unwrap_or_default();
                 let keeps_copy = keeps_copy(&account.account.address, &targets);
+                let keeps_copy = keeps_copy && !account.account.send_only;
                 if walk.expand(name, member, targets) && keeps_copy {
                     walk.arrive(*account);
                 }
+            }
+            Meaning::Account(account) if self.takes_nothing(&account) => {
+                walk.breaks(member, Fault::SendOnly);
             }
             Meaning::Account(account) => walk.arrive(*account),
             // A catch-all does not make its own members exist.
@@ -238,13 +253,24 @@ impl<'s> Follower<'s> {
         self.forwards && account.forward.is_some()
     }
 
+    /// Returns whether mail for an address has to reach a person.
+    fn is_for_duty(self, address: &Address) -> bool {
+        let untagged = self.store.tags().untagged(address);
+        is_duty(untagged.as_ref().unwrap_or(address).local_part())
+    }
+
+    /// Returns whether an account takes no mail: it only sends, and does not forward.
+    const fn takes_nothing(self, account: &ResolvedAccount) -> bool {
+        self.forwards && account.account.send_only && account.forward.is_none()
+    }
+
     async fn resolve(self, address: &Address) -> Result<Resolution, StoreError> {
         Ok(self.with_proposed(self.store.resolve(address).await?))
     }
 
     fn with_proposed(self, resolution: Resolution) -> Resolution {
         match self.proposed {
-            Some(alias) => resolution.with_alias(alias),
+            Some(alias) => resolution.with_alias(alias, &self.store.tags()),
             None => resolution,
         }
     }
@@ -286,7 +312,7 @@ impl<'s> Follower<'s> {
             }
             None => {}
         }
-        let is_for_duty = is_for_duty(&address);
+        let is_for_duty = self.is_for_duty(&address);
         if is_for_duty && let Some(named) = named_postmaster(self.store, address.domain()).await? {
             return Ok(stand_in(&address, named));
         }
@@ -325,7 +351,8 @@ pub(crate) async fn faults(
     follower.run(&mut walk).await?;
     let mut broken = walk.followed.broken;
     // A missing member of another alias is not a fault of this one.
-    broken.retain(|broken| broken.alias == alias.name || broken.fault != Fault::Missing);
+    let is_of_member = |fault| matches!(fault, Fault::Missing | Fault::SendOnly);
+    broken.retain(|broken| broken.alias == alias.name || !is_of_member(broken.fault));
     Ok(broken)
 }
 
@@ -417,11 +444,6 @@ impl Walk {
             self.followed.broken.push(DeadEnd { alias, member, fault });
         }
     }
-}
-
-/// Returns whether mail for an address has to reach a person.
-fn is_for_duty(address: &Address) -> bool {
-    is_duty(untagged(address).as_ref().unwrap_or(address).local_part())
 }
 
 /// Makes an address lead to another one, as an alias does.

@@ -5,6 +5,9 @@ use posta_store::{Alias, AliasName, Store, StoreError};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::yield_now, time::sleep};
 
+/// The duty of logging: of the nodes of a cluster, one logs.
+const DUTY: &str = "alias-problems";
+
 /// The interval at which the problems are logged.
 const EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -44,6 +47,9 @@ pub(crate) async fn log_daily(store: Arc<dyn Store>, mut stopping: watch::Receiv
 }
 
 async fn log_once(store: &dyn Store) -> Result<(), StoreError> {
+    if !store.take_duty(DUTY).await? {
+        return Ok(());
+    }
     let mut all = Vec::new();
     for alias in store.aliases().await? {
         all.extend(problems(store, &alias).await?);

@@ -28,6 +28,7 @@ impl Recipient {
         2 * size_of::<Self>()
             + text(self.address.as_str().len())
             + text(self.resolved.accounts.len() * size_of::<AccountId>())
+            + text(self.resolved.limited.len() * size_of::<AccountId>())
             + elsewhere.sum::<usize>()
             + self
                 .resolved
@@ -46,6 +47,8 @@ pub struct Resolved {
     pub accounts: Vec<AccountId>,
     /// The addresses of these accounts, for the history; empty if there is only one, and its address is the recipient's.
     pub names: Vec<Address>,
+    /// Those of the accounts whose mailboxes have a quota.
+    pub limited: Vec<AccountId>,
     /// The addresses on other servers.
     pub elsewhere: Vec<Address>,
     /// The members of aliases on the way that lead to nobody, while other members do lead somewhere.
@@ -85,6 +88,8 @@ impl Resolved {
         let Followed { accounts, elsewhere, broken, .. } = followed;
         let accounts: Vec<_> = accounts.into_iter().map(|resolved| resolved.account).collect();
         let ids = accounts.iter().map(|account| account.id).collect();
+        let limited = accounts.iter().filter(|account| account.quota.is_some());
+        let limited = limited.map(|account| account.id).collect();
         let is_own = |account: &Account| {
             account.address.as_str().eq_ignore_ascii_case(address.as_str())
                 || account.address == address.folded()
@@ -93,7 +98,7 @@ impl Resolved {
             [only] if is_own(only) => Vec::new(),
             _ => accounts.into_iter().map(|account| account.address).collect(),
         };
-        Self { accounts: ids, names, elsewhere, broken, leads_back: false }
+        Self { accounts: ids, names, limited, elsewhere, broken, leads_back: false }
     }
 
     /// Returns whether the address leads nowhere.
@@ -128,6 +133,7 @@ pub(super) fn has_room(resolved: &ResolvedAccount, announced: u64) -> Result<(),
 pub(super) fn dead_end(broken: &DeadEnd) -> Reply {
     let words = match broken.fault {
         Fault::Missing => "That address leads to nobody: tell the postmaster of this server",
+        Fault::SendOnly => "That address only sends mail, and takes none",
         Fault::Loop | Fault::TooDeep | Fault::TooMany => {
             "That address leads into a loop: tell the postmaster of this server"
         }

@@ -7,11 +7,12 @@
 use ipnet::IpNet;
 use posta_mail::{Address, Domain};
 use posta_store::{AccountId, Store, StoreError};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::IpAddr, str::FromStr};
 
 /// The kind of the records.
-const KIND: &str = "senders";
+pub(super) const KIND: &str = "senders";
 
 /// The most entries of one list. Reading a full one takes less than a millisecond.
 pub const ENTRIES: usize = 1_000;
@@ -38,7 +39,7 @@ impl ListOwner {
 }
 
 /// What an entry says of its senders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SenderStanding {
     /// Their mail is taken, and never junk, if it is shown to be theirs.
@@ -59,7 +60,7 @@ impl SenderStanding {
 }
 
 /// The senders that an entry is about.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub enum SenderPattern {
     /// An address, in any case.
@@ -160,7 +161,7 @@ impl SenderPattern {
 }
 
 /// An entry of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SenderEntry {
     /// The senders.
     pub sender: SenderPattern,

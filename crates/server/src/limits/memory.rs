@@ -8,7 +8,7 @@
 //! | shares | a half | chunks that fill quickly, of any client |
 //! | reserved shares | a quarter | the same, for clients that logged in and for trusted networks |
 //! | writing | an eighth | content without a share, while it is written to the store or read back from it; half of it also while filters are asked |
-//! | envelopes | an eighth | recipients beyond a few; a quarter of it is reserved as well |
+//! | envelopes | an eighth | recipients beyond a few, and header sections that are kept to be checked or signed; a quarter of it is reserved as well |
 //!
 //! No client waits for memory that another one holds, since that one could keep it for as long as it likes: without
 //! a share, content goes to the store piece by piece (`receive/content.rs`). Clients wait for the store alone, in
@@ -19,6 +19,7 @@
 
 use parking_lot::{Mutex, MutexGuard};
 use posta_net::client_network::ClientNetwork;
+use posta_origin::header::HEADER_SECTION;
 use posta_store::{AccountId, CHUNK};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
@@ -33,6 +34,10 @@ const ENVELOPE_FREE: usize = 16 * 1024;
 
 /// The steps in octets by which an envelope's memory grows beyond [`ENVELOPE_FREE`].
 const ENVELOPE_STEP: usize = 16 * 1024;
+
+/// The least number of these steps for all: one client alone, who may hold half of them, then has room for the largest
+/// header section that is read. A smaller budget would refuse such a message for now, and again each time.
+const ENVELOPE_STEPS: usize = 2 * HEADER_SECTION / ENVELOPE_STEP;
 
 /// The time that a session waits for its turn to write before the message is refused for now. Clients
 /// wait longer for their data to be accepted (RFC 5321 §4.5.3.2.5: three minutes).
@@ -97,13 +102,13 @@ impl Budget {
     #[must_use]
     pub fn new(octets: usize) -> Self {
         let chunks = |part: usize| (octets / CHUNK * part / 32).max(1);
-        let steps = |part: usize| (octets / ENVELOPE_STEP * part / 32).max(1);
+        let steps = |part: usize| octets / ENVELOPE_STEP * part / 32;
         let gate = |permits| Arc::new(Semaphore::new(permits));
         // Half of the turns, so that the other half is only held for as long as the store takes.
         let [strangers, known] = [chunks(3).max(2), chunks(1).max(2)];
         Self(Arc::new(Parts {
             shares: Arc::new(Pool::new(chunks(16), chunks(8))),
-            envelopes: Arc::new(Pool::new(steps(3), steps(1))),
+            envelopes: Arc::new(Pool::new(steps(3).max(ENVELOPE_STEPS), steps(1).max(1))),
             writing: [gate(strangers), gate(known)],
             waiting: Arc::new(Pool::new(strangers / 2, known / 2)),
         }))
@@ -294,6 +299,7 @@ mod tests {
         assert!(budget.share(MemoryOwner::Account(AccountId(1))).is_some());
         drop(share);
         assert!(budget.share(stranger(2)).is_some());
+        assert!(EnvelopeMemory::default().add(HEADER_SECTION, &budget, stranger(1)));
     }
 
     #[test]

@@ -1,17 +1,27 @@
 //! Limits on the mail sent in an hour: by an account, so that a stolen password does not turn this
 //! server into a source of spam; and by strangers, where their message makes this server write to
-//! someone else. `receive` asks here.
+//! someone else. `receive` asks here. What accounts send is counted for all nodes of the store together.
 
 use crate::{directory::Resolved, limits::adjustable::Limit};
 use parking_lot::Mutex;
 use posta_mail::{Address, ClientAddress, Reply, ReversePath, Timestamp};
 use posta_net::client_network::ClientNetwork;
-use posta_store::AccountId;
+use posta_store::{AccountId, Shared, Tally};
 use std::{collections::HashMap, hash::Hash};
 
 /// The id under which mail from programs on this machine is counted, if they submit it without a login.
 /// No account has this id.
 pub(crate) const PROGRAMS: AccountId = AccountId(0);
+
+/// Returns the id under which mail is counted that programs of a user of this machine hand over by `sendmail`. Each user
+/// has a limit of its own, so that one cannot use up the others'. No account has such an id: they are given in order.
+pub(crate) const fn machine_user(uid: u32) -> AccountId {
+    AccountId(u64::MAX - uid as u64)
+}
+
+const fn is_of_this_machine(account: AccountId) -> bool {
+    account.0 == PROGRAMS.0 || account.0 >= machine_user(u32::MAX).0
+}
 
 /// The seconds in the period of counting.
 const HOUR: i64 = 60 * 60;
@@ -86,7 +96,10 @@ impl<K: Hash + Eq> Hourly<K> {
 pub struct Rates {
     /// The maximal number of recipients in an hour for an account.
     pub(crate) submissions: Limit,
-    recipients: Hourly<AccountId>,
+    /// The recipients of accounts in the current hour, by the account's id.
+    recipients: Tally,
+    /// The recipients of programs on this machine. Every machine has users of its own.
+    of_programs: Hourly<AccountId>,
     /// The messages to SRS addresses, by address and by whether they are reports.
     to_senders: Hourly<(String, bool)>,
     to_senders_from: Hourly<Option<ClientNetwork>>,
@@ -95,12 +108,13 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// Allows each account `submissions` recipients in an hour; 0 for any number.
+    /// Allows each account `submissions` recipients in an hour, by what `store` has counted; 0 for any number.
     #[must_use]
-    pub fn new(submissions: u32) -> Self {
+    pub fn new<S: Shared + ?Sized>(store: &S, submissions: u32) -> Self {
         Self {
             submissions: Limit::new(submissions),
-            recipients: Hourly::default(),
+            recipients: store.tally("recipients"),
+            of_programs: Hourly::default(),
             to_senders: Hourly::default(),
             to_senders_from: Hourly::default(),
             success_reports: Hourly::default(),
@@ -114,7 +128,7 @@ impl Rates {
     /// The refusal, if the account has none left.
     pub(crate) fn may_submit(&self, account: AccountId, now: Timestamp) -> Result<(), Reply> {
         match self.submissions.get() {
-            Some(limit) if self.recipients.is_used_up(&account, limit, now) => Err(too_many(limit)),
+            Some(limit) if self.is_used_up(account, limit, now) => Err(too_many(limit)),
             _ => Ok(()),
         }
     }
@@ -125,9 +139,25 @@ impl Rates {
     /// The refusal, if the limit is reached.
     pub(crate) fn submit(&self, account: AccountId, now: Timestamp) -> Result<(), Reply> {
         match self.submissions.get() {
-            Some(limit) if !self.recipients.take(account, limit, now) => Err(too_many(limit)),
+            Some(limit) if !self.take(account, limit, now) => Err(too_many(limit)),
             _ => Ok(()),
         }
+    }
+
+    fn is_used_up(&self, account: AccountId, limit: u32, now: Timestamp) -> bool {
+        match is_of_this_machine(account) {
+            true => self.of_programs.is_used_up(&account, limit, now),
+            false => self.recipients.count(&account.0.to_string(), now).count >= u64::from(limit),
+        }
+    }
+
+    fn take(&self, account: AccountId, limit: u32, now: Timestamp) -> bool {
+        if is_of_this_machine(account) {
+            return self.of_programs.take(account, limit, now);
+        }
+        let next_hour = (now.as_second().div_euclid(HOUR) + 1) * HOUR;
+        let until = Timestamp::from_second(next_hour).unwrap_or(now);
+        self.recipients.add_below(&account.0.to_string(), limit.into(), Some(until), now)
     }
 
     /// Counts a stranger's message to an SRS address; does nothing for any other recipient. Such
@@ -194,6 +224,7 @@ fn too_many(limit: u32) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use posta_store::MemoryStore;
     use std::net::IpAddr;
 
     fn at(second: i64) -> Timestamp {
@@ -202,7 +233,7 @@ mod tests {
 
     #[test]
     fn an_account_has_so_many_recipients_an_hour() {
-        let rates = Rates::new(2);
+        let rates = Rates::new(&MemoryStore::new(), 2);
         let (ana, bob) = (AccountId(1), AccountId(2));
         for second in [0, 10] {
             assert_eq!(rates.may_submit(ana, at(second)), Ok(()));
@@ -212,8 +243,15 @@ mod tests {
         assert_eq!(rates.may_submit(ana, at(20)).unwrap_err().code.get(), 450);
         assert_eq!(rates.submit(bob, at(20)), Ok(()));
         assert_eq!(rates.may_submit(ana, at(HOUR)), Ok(()), "the next hour");
-        let any = Rates::new(0);
+        let any = Rates::new(&MemoryStore::new(), 0);
         assert!((0..10_000).all(|_| any.submit(ana, at(0)).is_ok()));
+        // Two servers of one store count the same account, and each its own machine's users.
+        let store = MemoryStore::new();
+        let servers = [Rates::new(&store, 2), Rates::new(&store, 2)];
+        for (who, are_shared) in [(ana, true), (PROGRAMS, false), (machine_user(0), false)] {
+            assert!(servers[0].submit(who, at(0)).is_ok() && servers[1].submit(who, at(0)).is_ok());
+            assert_eq!(servers[0].submit(who, at(0)).is_err(), are_shared, "{who:?}");
+        }
     }
 
     #[test]
@@ -227,7 +265,7 @@ mod tests {
 
     #[test]
     fn strangers_hear_of_success_now_and_then() {
-        let rates = Rates::new(0);
+        let rates = Rates::new(&MemoryStore::new(), 0);
         let heard = |network: u8, times: usize| {
             let client: ClientAddress = IpAddr::from([192, 0, 2, network]).into();
             (0..times).filter(|_| rates.may_report_success(client, at(0))).count()

@@ -5,10 +5,13 @@
 //! failures than a single network can cause, and then only for networks that its owner has not used before
 //! (`known_networks.rs`). So nobody can lock an owner out by guessing, neither before nor after a restart.
 //!
+//! All nodes of the store count together, so that guessing at several at once gains nothing, and a lock-out that is lifted
+//! is lifted everywhere. What another node counted is known about a second later.
+//!
 //! This machine counts as a client too, but may have more failures, since all users of a webmail share its address.
 
 mod history;
-mod known_networks;
+pub(super) mod known_networks;
 
 use crate::{
     limits::adjustable::Limit,
@@ -19,25 +22,22 @@ use crate::{
 };
 use history::LockoutHistory;
 use known_networks::KnownNetworks;
-use parking_lot::Mutex;
 use posta_mail::{ClientAddress, Timestamp};
 use posta_net::{client_network::ClientNetwork, clock::Clock};
-use posta_store::{AccountId, Store, StoreError, What};
+use posta_store::{AccountId, Count, Store, StoreError, Tally, What};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 /// The time for which failures count and a lock-out lasts, from the last failure on.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
 
-/// The maximal number of entries of each kind in memory; beyond it, all are dropped.
-const REMEMBERED: usize = 100_000;
-
 /// The factor by which this machine may have more failures than other networks.
-const THIS_MACHINE: u32 = 10;
+const THIS_MACHINE: u64 = 10;
 
 /// The factor by which a name needs more failures than a network: it takes that many networks to lock a name.
-const NAME: u32 = 10;
+const NAME: u64 = 10;
 
 /// Counts failed logins, and locks out clients and names with too many.
 pub struct Lockouts {
@@ -47,28 +47,21 @@ pub struct Lockouts {
     pub(crate) limit: Limit,
     /// The delay before the reply to a wrong password.
     delay: Duration,
-    counts: Mutex<Counts>,
+    /// The failures of client networks.
+    networks: Tally,
+    /// The failures on names.
+    names: Tally,
+    /// The failures of one network on one name.
+    of_both: Tally,
+    /// The lock-outs that are in the log and the history already, so that each is there once.
+    noted: Tally,
     failed_logins: FailedLogins,
     history: LockoutHistory,
     known_networks: KnownNetworks,
 }
 
-#[derive(Default)]
-struct Counts {
-    networks: HashMap<ClientNetwork, Failures>,
-    names: HashMap<String, Failures>,
-    /// The failures of one network on one name.
-    of_both: HashMap<(ClientNetwork, String), Failures>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Failures {
-    count: u32,
-    last: Timestamp,
-}
-
 /// A lock-out in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Lockout {
     /// The client network or the name.
@@ -78,6 +71,7 @@ pub struct Lockout {
     /// The number of failed logins.
     pub failures: u32,
     /// The time when the lock-out ends, unless another login fails.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub until: Timestamp,
 }
 
@@ -90,11 +84,14 @@ impl Lockouts {
         let failed_logins = FailedLogins::new(clock.clone());
         Self {
             known_networks: KnownNetworks::new(store.clone(), clock.clone()),
+            networks: store.tally("failures-of-networks"),
+            names: store.tally("failures-on-names"),
+            of_both: store.tally("failures-of-both"),
+            noted: store.tally("lock-outs"),
             clock,
             store,
             limit,
             delay,
-            counts: Mutex::default(),
             failed_logins,
             history: LockoutHistory::default(),
         }
@@ -106,10 +103,19 @@ impl Lockouts {
         let Some((limit, network)) = self.limit.get().zip(ClientNetwork::of_client(client)) else {
             return false;
         };
-        let now = self.clock.now();
-        self.with(|counts| {
-            is_locked(counts.networks.get(&network), of_network(network, limit), now)
-        })
+        // Most clients never fail, and should not cost a text.
+        if self.networks.is_empty() {
+            return false;
+        }
+        let (now, limit) = (self.clock.now(), of_network(network, limit));
+        let network = network.to_string();
+        let failures = self.networks.count(&network, now);
+        let is_locked = failures.count >= limit;
+        if is_locked {
+            // Failures at several nodes may add up to a lock-out that none of these failures reached by itself.
+            self.note_network(client, &network, None, failures);
+        }
+        is_locked
     }
 
     /// Returns whether a name is locked for a client. `account` is the account of that name, if there is one.
@@ -123,10 +129,11 @@ impl Lockouts {
         account: Option<AccountId>,
     ) -> Result<bool, StoreError> {
         let Some(limit) = self.limit.get() else { return Ok(false) };
-        let now = self.clock.now();
-        if !self.with(|counts| is_locked(counts.names.get(name), of_name(limit), now)) {
+        let failures = self.names.count(name, self.clock.now());
+        if failures.count < of_name(limit) {
             return Ok(false);
         }
+        self.note_name(name, failures);
         match (ClientNetwork::of_client(client), account) {
             (Some(network), Some(account)) => {
                 Ok(!self.known_networks.contains(network, account).await?)
@@ -157,45 +164,68 @@ impl Lockouts {
     fn count_for(&self, client: ClientAddress, name: Option<&str>) {
         let Some(network) = ClientNetwork::of_client(client) else { return };
         let now = self.clock.now();
-        let count = self.with(|counts| count(&mut counts.networks, network, now));
-        if self.limit.get().is_some_and(|limit| count == of_network(network, limit)) {
-            let client = login_log::place(client);
-            tracing::warn!(client, %network, failures = count, "locked out");
-            let what = What::LockedOut {
-                who: network.to_string(),
-                is_network: true,
-                name: name.map(str::to_owned),
-                failures: count,
-                until: now + WINDOW,
-            };
-            self.history.note(what, &*self.clock);
+        let text = network.to_string();
+        let count = self.networks.add(&text, 1, Some(now + WINDOW), now);
+        if self.limit.get().is_some_and(|limit| count >= of_network(network, limit)) {
+            self.note_network(client, &text, name, Count { count, until: Some(now + WINDOW) });
         }
     }
 
     /// Counts a failure of a client on a name.
     pub fn failed_for(&self, client: ClientAddress, name: &str) {
         let now = self.clock.now();
-        let count = self.with(|counts| {
-            if let Some(network) = ClientNetwork::of_client(client) {
-                count(&mut counts.of_both, (network, name.to_owned()), now);
-            }
-            count(&mut counts.names, name.to_owned(), now)
-        });
-        if self.limit.get().is_some_and(|limit| count == of_name(limit)) {
-            tracing::warn!(
-                name,
-                failures = count,
-                "name locked for networks that it was not used from"
-            );
-            let what = What::LockedOut {
-                who: FailedLogin::new(name, "").name,
-                is_network: false,
-                name: None,
-                failures: count,
-                until: now + WINDOW,
-            };
-            self.history.note(what, &*self.clock);
+        if let Some(network) = ClientNetwork::of_client(client) {
+            self.of_both.add(&of_both(&network.to_string(), name), 1, Some(now + WINDOW), now);
         }
+        let count = self.names.add(name, 1, Some(now + WINDOW), now);
+        if self.limit.get().is_some_and(|limit| count >= of_name(limit)) {
+            self.note_name(name, Count { count, until: Some(now + WINDOW) });
+        }
+    }
+
+    /// Tells the log and the history that a network is locked out, once for all nodes.
+    fn note_network(
+        &self,
+        client: ClientAddress,
+        network: &str,
+        name: Option<&str>,
+        Count { count, until }: Count,
+    ) {
+        let now = self.clock.now();
+        if !self.noted.add_below(network, 1, until, now) {
+            return;
+        }
+        let client = login_log::place(client);
+        tracing::warn!(client, %network, failures = count, "locked out");
+        let what = What::LockedOut {
+            who: network.to_owned(),
+            is_network: true,
+            name: name.map(str::to_owned),
+            failures: bounded(count),
+            until: until.unwrap_or(now),
+        };
+        self.history.note(what, &*self.clock);
+    }
+
+    /// The same of a name.
+    fn note_name(&self, name: &str, Count { count, until }: Count) {
+        let now = self.clock.now();
+        if !self.noted.add_below(name, 1, until, now) {
+            return;
+        }
+        tracing::warn!(
+            name,
+            failures = count,
+            "name locked for networks that it was not used from"
+        );
+        let what = What::LockedOut {
+            who: FailedLogin::new(name, "").name,
+            is_network: false,
+            name: None,
+            failures: bounded(count),
+            until: until.unwrap_or(now),
+        };
+        self.history.note(what, &*self.clock);
     }
 
     /// Records a login to an account under `name`, and cancels one of the network's failures on the same name. A
@@ -211,8 +241,7 @@ impl Lockouts {
         account: AccountId,
     ) -> Result<(), StoreError> {
         let Some(network) = ClientNetwork::of_client(client) else { return Ok(()) };
-        let now = self.clock.now();
-        self.with(|counts| counts.forgive(network, name, now));
+        self.forgive(network, name);
         match self.limit.get() {
             Some(_) => self.known_networks.record(network, account).await,
             None => Ok(()),
@@ -240,42 +269,38 @@ impl Lockouts {
     pub fn active(&self) -> Vec<Lockout> {
         let Some(limit) = self.limit.get() else { return Vec::new() };
         let now = self.clock.now();
-        let lockout = |who: String, is_network, failures: &Failures| Lockout {
+        let lockout = |(who, failures): (String, Count), is_network| Lockout {
             who,
             is_network,
-            failures: failures.count,
-            until: failures.last + WINDOW,
+            failures: bounded(failures.count),
+            until: failures.until.unwrap_or(now),
         };
-        self.with(|counts| {
-            let networks = counts.networks.iter();
-            let networks = networks
-                .filter(|(network, failures)| {
-                    is_locked(Some(failures), of_network(**network, limit), now)
-                })
-                .map(|(network, failures)| lockout(network.to_string(), true, failures));
-            let names = counts.names.iter();
-            let names = names
-                .filter(|(_, failures)| is_locked(Some(failures), of_name(limit), now))
-                .map(|(name, failures)| lockout(name.clone(), false, failures));
-            let mut all: Vec<_> = networks.chain(names).collect();
-            all.sort_by(|one, other| {
-                (!one.is_network, &one.who).cmp(&(!other.is_network, &other.who))
-            });
-            all
-        })
+        let networks = self.networks.all(limit.into(), now).into_iter();
+        let networks = networks.filter(|(network, failures)| {
+            address_of(network).is_none_or(|address| {
+                failures.count >= of_network(ClientNetwork::of(address), limit)
+            })
+        });
+        let names = self.names.all(of_name(limit), now).into_iter();
+        let mut all: Vec<_> = networks.map(|it| lockout(it, true)).collect();
+        all.extend(names.map(|it| lockout(it, false)));
+        all.sort_by(|one, other| (!one.is_network, &one.who).cmp(&(!other.is_network, &other.who)));
+        all
     }
 
-    /// Ends the lock-out of `who`: a network, any address in a network, or a name. Returns whether there was one.
+    /// Ends the lock-out of `who`, on all nodes: a network, any address in a network, or a name. Returns whether anything
+    /// was counted.
     pub fn lift(&self, who: &str) -> bool {
-        let address = who.split('/').next().unwrap_or(who).trim_matches(['[', ']']);
-        let lifted = self.with(|counts| match address.parse() {
-            Ok(address) => counts.networks.remove(&ClientNetwork::of(address)).is_some(),
-            Err(_) => {
-                counts.names.remove(&who.to_lowercase()).is_some()
-                    || counts.networks.extract_if(|network, _| network.to_string() == who).count()
-                        > 0
-            }
-        });
+        let now = self.clock.now();
+        let lift = |failures: &Tally, key: &str| {
+            self.noted.clear(key, now);
+            failures.clear(key, now)
+        };
+        let lifted = match address_of(who) {
+            Some(address) => lift(&self.networks, &ClientNetwork::of(address).to_string()),
+            // A node may know a name that this one has not heard of yet.
+            None => lift(&self.names, &who.to_lowercase()) | lift(&self.networks, who),
+        };
         if lifted {
             tracing::info!(who, "lock-out lifted");
         }
@@ -287,65 +312,54 @@ impl Lockouts {
         &self.failed_logins
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Counts) -> T) -> T {
-        act(&mut self.counts.lock())
+    /// Cancels one failure of a network on a name, whichever node counted it.
+    fn forgive(&self, network: ClientNetwork, name: &str) {
+        // Most clients never fail, and should not cost a copy of the name.
+        if self.of_both.is_empty() {
+            return;
+        }
+        let (now, network) = (self.clock.now(), network.to_string());
+        let both = of_both(&network, name);
+        let failures = self.of_both.count(&both, now);
+        if failures.count == 0 {
+            return;
+        }
+        self.of_both.add(&both, -1, failures.until, now);
+        let all = self.networks.count(&network, now);
+        if all.count > 0 {
+            self.networks.add(&network, -1, all.until, now);
+        }
     }
 }
 
-impl Counts {
-    /// Cancels one failure of a network on a name.
-    fn forgive(&mut self, network: ClientNetwork, name: &str, now: Timestamp) {
-        // Most clients never fail, and should not cost a copy of the name.
-        if self.of_both.is_empty() || !self.networks.contains_key(&network) {
-            return;
-        }
-        let Some(failures) = self.of_both.get_mut(&(network, name.to_owned())) else { return };
-        let lasts = now < failures.last + WINDOW;
-        failures.count = failures.count.saturating_sub(1);
-        if failures.count == 0 {
-            self.of_both.remove(&(network, name.to_owned()));
-        }
-        if let Some(all) = self.networks.get_mut(&network).filter(|_| lasts) {
-            all.count = all.count.saturating_sub(1);
-        }
-    }
+fn of_both(network: &str, name: &str) -> String {
+    format!("{network} {name}")
+}
+
+/// Returns the address in the text of a network, or one that the operator wrote.
+fn address_of(text: &str) -> Option<IpAddr> {
+    text.split('/').next().unwrap_or(text).trim_matches(['[', ']']).parse().ok()
+}
+
+fn bounded(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Returns the number of failures that lock a network out.
-fn of_network(network: ClientNetwork, limit: u32) -> u32 {
-    if network.is_loopback() { limit.saturating_mul(THIS_MACHINE) } else { limit }
+fn of_network(network: ClientNetwork, limit: u32) -> u64 {
+    u64::from(limit) * if network.is_loopback() { THIS_MACHINE } else { 1 }
 }
 
 /// Returns the number of failures that lock a name.
-fn of_name(limit: u32) -> u32 {
-    limit.saturating_mul(NAME)
-}
-
-fn is_locked(failures: Option<&Failures>, limit: u32, now: Timestamp) -> bool {
-    failures.is_some_and(|failures| failures.count >= limit && now < failures.last + WINDOW)
-}
-
-fn count<K: std::hash::Hash + Eq>(
-    counts: &mut HashMap<K, Failures>,
-    key: K,
-    now: Timestamp,
-) -> u32 {
-    if counts.len() >= REMEMBERED {
-        counts.clear();
-    }
-    let failures = counts.entry(key).or_insert(Failures { count: 0, last: now });
-    if now >= failures.last + WINDOW {
-        failures.count = 0;
-    }
-    *failures = Failures { count: failures.count.saturating_add(1), last: now };
-    failures.count
+fn of_name(limit: u32) -> u64 {
+    u64::from(limit) * NAME
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use posta_net::clock::SimulatedClock;
-    use posta_store::{MemoryStore, Records as _};
+    use posta_store::{History as _, MemoryStore, Records as _};
     use std::net::{IpAddr, Ipv6Addr};
 
     const ANA: AccountId = AccountId(1);
@@ -423,6 +437,33 @@ mod tests {
             assert!(!locks(99, "bob@x.test", Some(AccountId(2))).await);
             assert!(lockouts.lift("Ana@x.test") && !locks(99, "ana@x.test", Some(ANA)).await);
         }
+    }
+
+    /// Two servers of one store are one to guess at.
+    #[tokio::test]
+    async fn failures_at_several_servers_add_up() {
+        let (store, clock, one) = lockouts_with(4);
+        let other = Lockouts::new(store.clone(), clock.clone(), 4, Duration::ZERO);
+        for _ in 0..2 {
+            one.failed_for(client(1), "ana@x.test");
+            one.failed(client(1), "ana@x.test").await;
+            other.failed(client(1), "").await;
+        }
+        assert!(one.locks(client(1)) && other.locks(client(1)));
+        assert_eq!(one.active(), other.active());
+        one.delay().await;
+        let events = store.events(None, 10).await.unwrap();
+        assert_eq!(events.len(), 1, "told once: {events:?}");
+        assert!(other.lift("192.0.2.1") && !one.locks(client(1)));
+        // The password that one server took is right at the other, too.
+        for _ in 0..3 {
+            one.failed(client(1), "ana@x.test").await;
+        }
+        for _ in 0..2 {
+            other.succeeded(client(1), "ana@x.test", ANA).await.unwrap();
+        }
+        other.failed(client(1), "").await;
+        assert!(!one.locks(client(1)));
     }
 
     /// A login cancels a failure on its own name, one for one, and none on other names.

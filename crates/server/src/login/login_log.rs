@@ -5,9 +5,12 @@
 //! failures, and all attempts by clients that are locked out, are counted, and the counts are logged
 //! every ten minutes.
 
-use crate::limits::allowance::{Allowance, Rate};
+use crate::{
+    limits::allowance::{Allowance, Rate},
+    login::principal::Principal,
+};
 use parking_lot::Mutex;
-use posta_mail::{Address, ClientAddress, Timestamp};
+use posta_mail::{ClientAddress, Timestamp};
 use posta_net::{client_network::ClientNetwork, clock::Clock};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::sleep};
@@ -118,9 +121,20 @@ impl FailedLogins {
 }
 
 /// Logs a successful login.
-pub(crate) fn succeeded(client: ClientAddress, account: &Address, protocol: &str, is_in_tls: bool) {
+pub(crate) fn succeeded(
+    client: ClientAddress,
+    session: &Principal,
+    protocol: &str,
+    is_in_tls: bool,
+) {
     let tls = if is_in_tls { "yes" } else { "no" };
-    tracing::info!(client = place(client), %account, protocol, tls, "login");
+    let (client, account) = (place(client), &session.address);
+    match session.app_password() {
+        Some(with) => {
+            tracing::info!(client, %account, protocol, tls, app_password = with.name, "login");
+        }
+        None => tracing::info!(client, %account, protocol, tls, "login"),
+    }
 }
 
 /// Returns a client's bare address, which programs that ban addresses can read from the log.

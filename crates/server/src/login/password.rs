@@ -1,7 +1,10 @@
 //! Passwords that people choose: which ones are acceptable, and the credentials that the store keeps of them.
 //! `admin` makes credentials here, and `login` checks passwords against them.
 
-use crate::login::hashers::{FreeThread, Memory};
+use crate::login::{
+    foreign,
+    hashers::{FreeThread, Memory},
+};
 use posta_mail::Secret;
 use posta_net::{clock::Clock, scram::Verifier};
 use posta_store::Credentials;
@@ -18,7 +21,8 @@ const SALT: usize = 16;
 #[error("a password has 1 to 240 octets, and no line ends or NUL")]
 pub struct PasswordError;
 
-/// Returns the credentials to store for a password that a person has chosen.
+/// Returns the credentials to store for a password that a person has chosen. `salt_of` is the SCRAM verifier whose salt
+/// is kept, for an account with app passwords: those of an account have one salt.
 ///
 /// # Errors
 /// When the password cannot be used, for example because it contains a line end, which POP3 cannot send.
@@ -26,13 +30,18 @@ pub(crate) fn credentials(
     password: &Secret,
     clock: &dyn Clock,
     memory: &mut Memory,
+    salt_of: Option<&Verifier>,
 ) -> Result<Credentials, PasswordError> {
     let octets = password.expose();
     let unusable = |octet: &u8| matches!(octet, b'\r' | b'\n' | 0);
     if octets.is_empty() || octets.len() > PASSWORD || octets.iter().any(unusable) {
         return Err(PasswordError);
     }
-    let scram = Some(Verifier::new(octets, clock).to_string());
+    let scram = match salt_of {
+        Some(other) => other.of_other_password(octets),
+        None => Verifier::new(octets, clock),
+    };
+    let scram = Some(scram.to_string());
     Ok(Credentials { password_hash: hash(octets, clock, memory)?, scram, apop: None })
 }
 
@@ -47,12 +56,26 @@ pub(super) fn hash(
     memory.hash(password, &salt).map_err(|_| PasswordError)
 }
 
-/// Returns whether a password matches a stored hash. The work is done on `thread`, not on an asynchronous one.
-pub(super) async fn matches(thread: FreeThread<'_>, stored: String, password: Secret) -> bool {
+/// Returns whether a password matches a stored hash. The work is done on `thread`, not on an asynchronous one. `decoy` is
+/// the hash that is checked for accounts that do not exist.
+pub(super) async fn matches(
+    thread: FreeThread<'_>,
+    stored: String,
+    decoy: String,
+    password: Secret,
+) -> bool {
     if password.expose().len() > PASSWORD {
         return false;
     }
-    let verify = move |memory: &mut Memory| memory.verify(password.expose(), &stored);
+    let verify = move |memory: &mut Memory| {
+        let octets = password.expose();
+        if foreign::is_foreign(&stored) {
+            // An account that does not exist costs a hash of this server, so this one does, too.
+            let _ = std::hint::black_box(memory.verify(octets, &decoy));
+            return foreign::verify(octets, &stored);
+        }
+        memory.verify(octets, &stored)
+    };
     thread.run(verify).await.unwrap_or_default()
 }
 
@@ -67,7 +90,7 @@ mod tests {
         let clock = SimulatedClock::new(Timestamp::UNIX_EPOCH, 1);
         for password in ["", "a\nb", "a\0", &"x".repeat(241)] {
             let password = Secret::new(password.as_bytes());
-            let refused = credentials(&password, &clock, &mut Memory::default());
+            let refused = credentials(&password, &clock, &mut Memory::default(), None);
             assert_eq!(refused, Err(PasswordError));
         }
     }

@@ -7,7 +7,10 @@
 //! [`Watch::directory_version`](posta_store::Watch::directory_version), until some account changes; then
 //! each session looks up its own account once. A login with a token ends when the token expires.
 
-use crate::directory::canonical;
+use crate::{
+    directory::canonical,
+    login::app_passwords::{self, UsedAppPassword},
+};
 use aws_lc_rs::digest;
 use posta_mail::{Address, Timestamp};
 use posta_net::clock::Clock;
@@ -74,7 +77,11 @@ pub struct Principal {
     pub send_as: Vec<SendAs>,
     /// Whether POP3 shows its junk ([`Account::marks_junk`]).
     pub marks_junk: bool,
+    /// Whether it has no mailbox ([`Account::send_only`]).
+    pub send_only: bool,
     credentials: Fingerprint,
+    /// The app password that the client gave, if it was not the account's own password.
+    app_password: Option<Box<UsedAppPassword>>,
     version: u64,
     /// The time when the login ends, if a token limits it.
     until: Option<Timestamp>,
@@ -83,8 +90,19 @@ pub struct Principal {
 impl From<FoundAccount> for Principal {
     fn from(FoundAccount { account, version }: FoundAccount) -> Self {
         let credentials = fingerprint(&account.credentials);
-        let Account { id, address, send_as, marks_junk, .. } = account;
-        Self { id, address, send_as, marks_junk, credentials, version, until: None }
+        let Account { id, address, send_as, marks_junk, send_only, .. } = account;
+        let (app_password, until) = (None, None);
+        Self {
+            id,
+            address,
+            send_as,
+            marks_junk,
+            send_only,
+            credentials,
+            app_password,
+            version,
+            until,
+        }
     }
 }
 
@@ -93,6 +111,17 @@ impl Principal {
     #[must_use]
     pub fn ending(self, until: Option<Timestamp>) -> Self {
         Self { until, ..self }
+    }
+
+    /// Makes the login one with an app password: it lasts as long as that, whatever becomes of the account's own.
+    #[must_use]
+    pub(crate) fn by_app_password(self, app_password: UsedAppPassword) -> Self {
+        Self { app_password: Some(Box::new(app_password)), ..self }
+    }
+
+    /// Returns the app password of the login, if it was not the account's own password or a token.
+    pub(crate) fn app_password(&self) -> Option<&UsedAppPassword> {
+        self.app_password.as_deref()
     }
 
     /// Returns whether the token with which the session logged in has expired.
@@ -121,9 +150,14 @@ impl Principal {
         let is_disabled = found.disabled;
         let now = Self::from(found);
         // An account that was removed and added again has another id.
-        let is_same = !is_disabled && now.id == self.id && now.credentials == self.credentials;
+        let is_password_same = match &self.app_password {
+            Some(opened) => app_passwords::has(store, self.id, opened).await?,
+            None => now.credentials == self.credentials,
+        };
+        let is_same = !is_disabled && now.id == self.id && is_password_same;
         if is_same {
-            *self = now.ending(self.until);
+            let app_password = self.app_password.take();
+            *self = Self { app_password, ..now.ending(self.until) };
         }
         Ok(is_same)
     }

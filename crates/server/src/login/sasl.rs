@@ -2,15 +2,16 @@
 //! the exchange; the sessions of `receive` and `access` pass them on to this module.
 
 use crate::login::{
-    Authenticator, FailedLogin, LoginError,
+    Authenticator, FailedLogin, LoginError, NOBODY,
+    app_passwords::UsedAppPassword,
     lockout::Lockouts,
     login_name::LoginName,
     oauth::{self, Claim},
-    principal::{FoundAccount, Principal},
+    principal::Principal,
 };
 use posta_mail::{ClientAddress, Secret, sasl as framing};
 use posta_net::{
-    scram::{ChannelBindings, ClientFirst, ScramExchange},
+    scram::{ChannelBindings, ClientFirst, ScramExchange, Verifier},
     tls::server::TlsInfo,
 };
 use std::sync::Arc;
@@ -161,14 +162,23 @@ enum State {
     ScramFirst {
         plus: bool,
     },
-    ScramProof(Box<LoginName>, Box<ScramExchange>),
+    ScramProof(Box<ScramProof>),
     Token {
         bearer: bool,
     },
     /// The client has been informed why its token is refused, and has to acknowledge that.
     TokenRefused(FailedLogin),
     /// The proof is complete, and the client has to acknowledge that with an empty message.
-    ScramEnd(FoundAccount),
+    ScramEnd(Box<Principal>),
+}
+
+/// A SCRAM exchange that waits for the client's proof.
+#[derive(Debug)]
+struct ScramProof {
+    name: LoginName,
+    exchange: ScramExchange,
+    /// What each of its verifiers belongs to: an app password, or none for the account's own.
+    passwords: Vec<Option<UsedAppPassword>>,
 }
 
 impl Exchange {
@@ -219,16 +229,21 @@ impl Exchange {
             State::ScramFirst { plus } => {
                 self.scram_first(message, plus, authenticator, peer).await
             }
-            State::ScramProof(name, challenge) => {
+            State::ScramProof(open) => {
+                let ScramProof { name, exchange, mut passwords } = *open;
                 // No proof fits the challenge for a name that has no account.
-                let ours = challenge.verify(message);
+                let proved = exchange.verify(message);
                 let account =
-                    authenticator.settle_attempt(peer.client, *name, ours.is_some()).await?;
-                let ours = ours.ok_or_else(LoginError::malformed)?;
-                self.0 = State::ScramEnd(account);
+                    authenticator.settle_attempt(peer.client, name, proved.is_some()).await?;
+                let (position, ours) = proved.ok_or_else(LoginError::malformed)?;
+                let session = match passwords.get_mut(position).and_then(Option::take) {
+                    Some(app_password) => authenticator.opened_by(account, app_password).await,
+                    None => account.into(),
+                };
+                self.0 = State::ScramEnd(Box::new(session));
                 Ok(Step::Challenge(ours))
             }
-            State::ScramEnd(account) if message.is_empty() => Ok(Step::Done(account.into())),
+            State::ScramEnd(session) if message.is_empty() => Ok(Step::Done(*session)),
             State::Token { bearer } => {
                 let claim = if bearer { Claim::bearer(message) } else { Claim::xoauth2(message) };
                 let Claim { name, token } = claim.ok_or_else(LoginError::malformed)?;
@@ -258,10 +273,18 @@ impl Exchange {
         acts_for_itself(first.authorization.as_deref(), &first.name)?;
         let name = authenticator.find_unlocked(peer.client, &first.name).await?;
         let stored = name.found.as_ref().and_then(|account| account.credentials.scram.as_deref());
-        let verifier = stored.and_then(|text| text.parse().ok());
-        let verifier = verifier.unwrap_or_else(|| authenticator.decoy(&name));
-        let (ours, challenge) = first.challenge(verifier, authenticator.clock());
-        self.0 = State::ScramProof(Box::new(name), Box::new(challenge));
+        let own = stored.and_then(|text| text.parse::<Verifier>().ok());
+        // An account that does not exist costs the same work.
+        let id = name.found.as_ref().map_or(NOBODY, |account| account.id);
+        let apps = authenticator.app_verifiers(id).await?;
+        let own = own.or_else(|| apps.first().map(|(verifier, _)| verifier.without_keys()));
+        let own = own.unwrap_or_else(|| authenticator.decoy(&name));
+        let apps = apps.into_iter().filter(|(verifier, _)| verifier.has_salt_of(&own));
+        let (verifiers, apps): (Vec<_>, Vec<_>) = apps.unzip();
+        let passwords = std::iter::once(None).chain(apps.into_iter().map(Some)).collect();
+        let (ours, exchange) = first.challenge(own, authenticator.clock());
+        let exchange = exchange.with_others(verifiers);
+        self.0 = State::ScramProof(Box::new(ScramProof { name, exchange, passwords }));
         Ok(Step::Challenge(ours))
     }
 }

@@ -17,7 +17,7 @@ use posta_mail::{Address, Domain, ReversePath, Timestamp};
 use posta_mime::originators;
 use posta_net::clock::Clock;
 use posta_origin::{
-    dkim::{DkimResult, Keys},
+    dkim::{DkimResult, Keys, KnownKeys},
     dmarc::{
         self, Author, Discovery, DmarcError, DmarcOutcome, DmarcPolicy, DmarcResult, Identifier,
         Mechanism,
@@ -46,6 +46,8 @@ pub struct Checker {
     pub hostname: Domain,
     /// Draws the sample of messages on which a domain tests its policy.
     pub clock: Arc<dyn Clock>,
+    /// The keys of recent messages.
+    pub keys: Arc<KnownKeys>,
 }
 
 /// The origin of the message that is checked, as the session knows it.
@@ -77,6 +79,7 @@ pub(crate) struct MessageChecks {
     sender: Option<(Ahead<IprevOutcome>, Ahead<SpfOutcome>)>,
     header: Option<FromHeader>,
     dns: Arc<dyn Lookup>,
+    known_keys: Arc<KnownKeys>,
     sample: u8,
 }
 
@@ -91,7 +94,7 @@ struct FromHeader {
 impl MessageChecks {
     /// Begins the checks of a message whose content begins to arrive.
     pub(crate) fn begin(checker: &Checker, claimed: Claimed) -> Self {
-        let Checker { dns, policy, hostname, clock } = checker;
+        let Checker { dns, policy, hostname, clock, keys } = checker;
         let sender = claimed.client.map(|client| {
             let lookup = dns.clone();
             let iprev = Ahead::begin(async move { iprev::check(&*lookup, client).await });
@@ -111,6 +114,7 @@ impl MessageChecks {
             sender,
             header: None,
             dns: dns.clone(),
+            known_keys: keys.clone(),
             sample: sample[0] % 100,
         }
     }
@@ -126,10 +130,10 @@ impl MessageChecks {
 
     fn look_up(&self, header: &HeaderSection, names: Vec<String>) -> FromHeader {
         let author = Author::of_fields(header.named("From").map(|field| field.value));
-        let dns = self.dns.clone();
+        let (dns, known) = (self.dns.clone(), self.known_keys.clone());
         let keys = match names.is_empty() {
             true => Ahead::Done(Keys::default()),
-            false => Ahead::begin(async move { Keys::look_up(&*dns, &names).await }),
+            false => Ahead::begin(async move { Keys::look_up_known(&*dns, &names, &known).await }),
         };
         let (dns, whose) = (self.dns.clone(), author.clone());
         let discovery = Ahead::begin(async move { dmarc::discover(&*dns, &whose).await });

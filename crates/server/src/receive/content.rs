@@ -10,11 +10,15 @@
 //! the disk, but no more. The pieces are removed with the end of the message, accepted or not; those
 //! that a crash leaves behind, at the next start.
 
+mod header_count;
+
 use crate::{
+    deliver::Message,
     directory::store_failed,
     limits::memory::{Budget, ContentMemory, Crowded, EnvelopeMemory, Holding, MemoryOwner},
     sign::outgoing::Outgoing,
 };
+use header_count::HeaderCount;
 use posta_mail::{MailId, Reply, ThreadId, Timestamp, crlf::CrlfLines};
 use posta_mime::{
     convert::HeaderSections,
@@ -26,7 +30,7 @@ use posta_origin::{
     observer::{Needs, Observed, Observer},
     results::ResultsRemover,
 };
-use posta_store::{CHUNK, Store, StoreError};
+use posta_store::{CHUNK, Envelope, Origin, Store, StoreError};
 use std::time::Duration;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
@@ -69,6 +73,8 @@ pub(crate) struct Incoming {
     pub(crate) time: Timestamp,
     /// Observes the content as it was sent, if its origin is checked.
     observer: Option<Box<Observer>>,
+    /// Counts the octets of the header section.
+    header_count: HeaderCount,
     /// The memory of the observer's header section.
     header_memory: EnvelopeMemory,
     /// Removes forged results.
@@ -134,6 +140,7 @@ impl Incoming {
             id,
             time,
             observer: None,
+            header_count: HeaderCount::default(),
             header_memory: EnvelopeMemory::default(),
             remover: None,
             completer: Some(completer),
@@ -201,6 +208,30 @@ impl Incoming {
     /// once it is complete.
     pub(crate) fn added(&self) -> u64 {
         self.lines.octets().saturating_sub(self.octets())
+    }
+
+    /// Returns the message, which has come whole, in the form for delivery: with this head, and with the origin and the
+    /// envelope that the caller knows.
+    pub(crate) fn into_message(self, head: Vec<u8>, origin: Origin, envelope: Envelope) -> Message {
+        Message {
+            octets: self.octets() + head.len() as u64,
+            added: self.added(),
+            thread: self.thread(),
+            id: self.id,
+            time: self.time,
+            head,
+            chunks: self.chunks,
+            rest: self.rest,
+            hops: self.hops,
+            message_id: self.message_id,
+            origin,
+            envelope,
+            hold: None,
+            refused: Vec::new(),
+            is_submitted: false,
+            checked: None,
+            records: Vec::new(),
+        }
     }
 
     /// Returns the number of octets that are in no chunk yet.
@@ -339,7 +370,7 @@ impl Incoming {
     fn observe(&mut self, content: &[u8], budget: &Budget) {
         let is_observed = self.observer.as_ref().is_some_and(|it| it.header().is_none());
         if is_observed || self.outgoing.as_ref().is_some_and(|it| it.is_in_header()) {
-            let octets = header_octets(content).min(HEADER_SECTION);
+            let octets = self.header_count.count(content).min(HEADER_SECTION);
             if !self.header_memory.add(octets, budget, self.owner) {
                 (self.observer, self.outgoing) = (None, None);
                 return self.fail(ContentFailure::Crowded);
@@ -461,29 +492,4 @@ fn complete(completer: &mut Option<HeaderCompleter>, content: &[u8], rest: &mut 
 
 fn missing() -> StoreError {
     StoreError::Damaged("content that was set aside is missing".into())
-}
-
-/// Returns how many octets of a slice may belong to the header section that is being read. A body in the same slice does
-/// not count: a few hundred slow senders of short header sections would otherwise use up the memory for those of all
-/// strangers. Only CRLF CRLF ends it for certain: after a bare LF, the readers of header sections go on, and what they
-/// keep has to be counted.
-fn header_octets(content: &[u8]) -> usize {
-    const BLANK_LINE: &[u8] = b"\r\n\r\n";
-    memchr::memmem::find(content, BLANK_LINE).map_or(content.len(), |at| at + BLANK_LINE.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_is_no_part_of_the_header_section() {
-        let header = b"From: a@x.test\r\nSubject: x\r\n\r\n";
-        let message = [&header[..], &[b'x'; 33 * 1024]].concat();
-        assert_eq!(header_octets(&message), header.len());
-        assert_eq!(header_octets(&header[..20]), 20);
-        assert_eq!(header_octets(b""), 0);
-        let bare = b"A: x\n\r\nB: y";
-        assert_eq!(header_octets(bare), bare.len());
-    }
 }

@@ -18,6 +18,7 @@ use crate::{
     limits::{
         adjustable::Adjustable,
         memory::{Budget, EnvelopeMemory},
+        metrics::{AcceptedCount, Metrics},
         sending_rate::Rates,
     },
     login::{Authenticator, principal::Principal, sasl::Dialogue},
@@ -42,7 +43,7 @@ use posta_net::{
 use posta_smtp::server::{self as smtp, Forwarded, Hello, Mail, Service};
 use posta_store::{Origin, Store, What};
 use std::{io, sync::Arc, time::Duration};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// The resources that all sessions of a listener share.
 #[derive(Clone)]
@@ -81,6 +82,8 @@ pub struct Acceptor {
     pub signers: Arc<Signers>,
     /// The services that deliver messages to their recipients.
     pub routing: Routing,
+    /// Counts what happens.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The host of one session: answers its engine's questions.
@@ -173,6 +176,8 @@ impl SmtpHost {
     }
 
     async fn refuse_for(&mut self, about: String, reply: Reply, why: Option<String>) -> Reply {
+        let Acceptor { metrics, clock, .. } = &*self.acceptor;
+        metrics.refused(clock.now(), self.client, &about, &reply);
         self.refused.note_why(about, reply.to_string(), why);
         // A neighbour passes on mail from others, whom delays would hit.
         let is_near = is_within(&self.acceptor.relays_for, self.client);
@@ -302,6 +307,7 @@ impl SmtpHost {
     }
 
     async fn commit(&mut self) -> smtp::Commitment {
+        let began = Instant::now();
         self.check_login(true).await?;
         let Some(transaction) = self.transaction.take() else { return Err(no_transaction()) };
         let Transaction { mail, from_here, mut recipients, incoming, checks, memory } =
@@ -309,6 +315,7 @@ impl SmtpHost {
         let Some(mut incoming) = incoming else { return Err(no_transaction()) };
         // The checks end before the session waits for its turn to write, since DNS may take long.
         let checked = self.end_checks(checks, &mut incoming, &recipients).await;
+        self.count_checks(checked.as_deref());
         let Acceptor { store, budget, .. } = &*self.acceptor;
         let turn = incoming.finish(&**store, budget).await;
         let may_be_sent = self.may_be_sent(&incoming).await;
@@ -328,15 +335,17 @@ impl SmtpHost {
         let from = mail.reverse_path.clone();
         let (id, mut message) = (incoming.id, self.message(mail, &recipients, incoming, checked));
         message.is_submitted |= from_here;
-        let Acceptor { store, routing, .. } = &*self.acceptor;
-        let each_is_told = self.acceptor.service == Service::Lmtp;
-        let to = To::Recipients { recipients, may_report, routing, each_is_told };
+        let Acceptor { store, routing, service, .. } = &*self.acceptor;
+        let (each_is_told, octets) = (*service == Service::Lmtp, message.octets);
+        let to = To::Recipients { recipients, may_report, routing, each_is_told, unheard: None };
         let delivered = deliver::deliver(&**store, message, to).await;
         // What the message took is free again before a refusal is delayed.
         drop((held, memory));
         match delivered {
-            Ok(Delivered { refused }) => {
+            Ok(Delivered { refused, inbox, junk, queued }) => {
                 self.refused.accepted();
+                let count = AcceptedCount { octets, inbox, junk, queued };
+                self.acceptor.metrics.accepted(service.name(), count, began.elapsed());
                 Ok(smtp::Committed { id, refused })
             }
             Err(Undelivered::Refused { reply, why, untold }) => {

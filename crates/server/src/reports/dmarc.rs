@@ -28,6 +28,12 @@ use tokio::{sync::watch, time::sleep};
 /// The interval at which the counts are saved and due reports are sent.
 const EVERY: Duration = Duration::from_secs(5 * 60);
 
+/// The time after the end of a day by which all nodes of a cluster have saved its counts.
+const LATE: Duration = Duration::from_secs(15 * 60);
+
+/// The duty of sending the reports: of the nodes of a cluster, one sends them.
+const DUTY: &str = "dmarc-reports";
+
 /// The number of days after which a report is given up, if DNS does not say where it should go.
 const DAYS: i64 = 3;
 
@@ -122,6 +128,15 @@ impl DmarcReports {
     /// Saves the counts, and sends the reports of the days that are over.
     async fn save_and_report(&self, stopping: &watch::Receiver<bool>) -> Result<(), StoreError> {
         let today = self.save().await?;
+        let store = &self.reporter.store;
+        if !store.take_duty(DUTY).await? {
+            return Ok(());
+        }
+        let today = match store.standing().nodes {
+            1 => today,
+            // The others save theirs as often.
+            _ => date(self.reporter.clock.now() - LATE),
+        };
         let oldest = date(self.reporter.clock.now() - Duration::from_secs(DAYS as u64 * 86_400));
         for date in self.saved.dates().await? {
             if date >= today {

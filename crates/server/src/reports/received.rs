@@ -26,6 +26,9 @@ use tokio::{
 /// The maximal number of messages that wait to be read. They come in the early morning, a few from each reporter.
 const WAITING: usize = 1_000;
 
+/// The duty of removing old summaries: of the nodes of a cluster, one does.
+const DUTY: &str = "received-reports";
+
 /// The interval at which old summaries are removed.
 const PURGE_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
 
@@ -72,10 +75,18 @@ impl ReceivedReports {
                 self.take_in(arrived).await;
                 continue;
             }
-            if let Err(error) = self.kept.purge(self.clock.now()).await {
+            if let Err(error) = self.purge().await {
                 tracing::error!(%error, "old reports could not be removed");
             }
             purge = Instant::now() + PURGE_EVERY;
+        }
+    }
+
+    /// Removes old reports, if no other node of the cluster does.
+    async fn purge(&self) -> Result<(), StoreError> {
+        match self.store.take_duty(DUTY).await? {
+            true => self.kept.purge(self.clock.now()).await,
+            false => Ok(()),
         }
     }
 

@@ -27,6 +27,9 @@ const TURN: &str = "tls-report-turn";
 /// The time for which a machine has the turn to send a day's reports: if it stops meanwhile, another goes on later.
 const TURN_TIME: Duration = Duration::from_secs(60 * 60);
 
+/// The duty of sending the reports: of the nodes of a cluster, one sends them.
+const DUTY: &str = "tls-reports";
+
 /// The time after the end of a day by which all machines have saved its counts.
 const LATE: Duration = Duration::from_secs(15 * 60);
 
@@ -211,7 +214,10 @@ impl TlsReports {
         self.save(date(now)).await?;
         let being_counted = date(now - LATE);
         for (date, record) in self.store.kept(KIND).await? {
-            if date >= being_counted || !take_turn(&*self.store, &date, now).await? {
+            if date >= being_counted
+                || !self.store.take_duty(DUTY).await?
+                || !take_turn(&*self.store, &date, now).await?
+            {
                 continue;
             }
             let day: Option<Day> = serde_json::from_slice(&record).ok();

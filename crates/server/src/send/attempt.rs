@@ -10,24 +10,31 @@ use super::{
 };
 use crate::{
     deliver::message_log,
+    limits::{metrics::Outcomes, share::Share, term::Term},
     send::route::{self, Host, Route},
 };
 use posta_mail::{Reply, envelope::Late};
 use posta_net::tls::failure::TlsFailure;
-use posta_store::{Claimed, Destination, Item, Settled, Settlement, StoreError, Token};
-use std::sync::Arc;
-use tokio::time::{interval, sleep};
+use posta_store::{Claimed, Destination, Item, Settled, Settlement, StoreError, Token, What};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, interval, sleep};
 
 /// The maximal number of servers that are asked in one attempt if each refuses for now. Without a limit,
 /// all servers of a destination that uses greylisting would be asked each time.
 const ANSWERS: usize = 5;
 
+/// The time for which the end of an attempt is kept while the store does not take it.
+const UNSETTLED: Duration = Duration::from_secs(60 * 60);
+
+/// The first and the longest pause before it is tried again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+
 impl Relay {
     /// Tries to send an item and settles the result, renewing the lease meanwhile.
-    pub(super) async fn attempt(self: &Arc<Self>, claimed: Claimed) -> AttemptResult {
+    pub(super) async fn attempt(self: &Arc<Self>, claimed: Claimed, term: &Term) -> AttemptResult {
         let Claimed { item, lease } = claimed;
         let (id, token) = (item.id, lease.token);
-        let working = self.work(item, token);
+        let working = self.work(item, token, term);
         tokio::pin!(working);
         let mut renewing = interval(RENEW);
         renewing.tick().await;
@@ -44,49 +51,93 @@ impl Relay {
         }
     }
 
-    async fn work(self: &Arc<Self>, item: Item, token: Token) -> AttemptResult {
-        let item = Arc::new(item);
+    async fn work(self: &Arc<Self>, item: Item, token: Token, term: &Term) -> AttemptResult {
+        let (item, began) = (Arc::new(item), Instant::now());
         let offers = match &item.destination {
             Destination::Local => None,
             Destination::Domain(_) if self.is_late(&item) => {
                 let words = "The time within which it was to be delivered has passed";
                 Some(vec![Offer::not_made(&item, Reply::new(550, (5, 4, 7), words))])
             }
-            Destination::Domain(domain) => match self.transmit(&item, domain).await {
-                // The program stops; the next attempt follows after the next start.
-                None => return AttemptResult::Other,
-                offers => offers,
-            },
-        };
-        for _ in 0..3 {
-            let settlement = match &offers {
-                None => self.deliver(&item).await,
-                Some(offers) => self.settlement(&item, offers).await,
-            };
-            let settled = match settlement {
-                Ok(settlement) => {
-                    let settlement = Settlement { token: Some(token), ..settlement };
-                    let attempt = message_log::Attempt::new(&settlement);
-                    let settled = self.store.settle(settlement).await;
-                    settled.map(|settled| is_own(&item, settled).then_some(attempt))
-                }
-                Err(error) => Err(error),
-            };
-            match settled {
-                Ok(attempt) => {
-                    attempt.into_iter().for_each(message_log::Attempt::settled);
-                    return offers
-                        .map_or(AttemptResult::Good, |offers| offer::attempt_result(&offers));
-                }
-                // An account was removed in the meantime, so the recipients have to be resolved again.
-                Err(StoreError::NoSuchAccount) => {}
-                Err(error) => {
-                    tracing::error!(%error, id = %item.id, "an attempt could not be settled");
-                    break;
+            Destination::Domain(domain) => {
+                let offers = tokio::select! {
+                    biased;
+                    // The item may be another node's.
+                    () = term.ended() => None,
+                    offers = self.transmit(&item, term, domain) => offers,
+                };
+                match offers {
+                    // The program stops, or the term is over: another attempt follows later.
+                    None => return AttemptResult::Other,
+                    offers => offers,
                 }
             }
+        };
+        match self.settle(&item, token, &offers).await {
+            Ok(counted) => {
+                if let Some((attempt, outcomes)) = counted {
+                    attempt.settled();
+                    self.count(&item, outcomes, began.elapsed());
+                }
+                offers.map_or(AttemptResult::Good, |offers| offer::attempt_result(&offers))
+            }
+            Err(error) => {
+                tracing::error!(%error, id = %item.id, "an attempt could not be settled");
+                AttemptResult::Other
+            }
         }
-        AttemptResult::Other
+    }
+
+    /// Settles an attempt. What another server has accepted must not be sent to it again only because the store fails for a
+    /// while, so the settlement is repeated until the store takes it. Returns nothing if the item belongs to another relay
+    /// by then.
+    async fn settle(
+        &self,
+        item: &Item,
+        token: Token,
+        offers: &Option<Vec<Offer>>,
+    ) -> Result<Option<(message_log::Attempt, Outcomes)>, StoreError> {
+        let (mut accounts, mut pause, began) = (0, PAUSES.0, Instant::now());
+        loop {
+            match self.settle_once(item, token, offers).await {
+                // An account was removed in the meantime, so the recipients have to be resolved again.
+                Err(StoreError::NoSuchAccount) if accounts < 2 => accounts += 1,
+                Err(error @ (StoreError::Failed(_) | StoreError::Full))
+                    if began.elapsed() < UNSETTLED =>
+                {
+                    tracing::warn!(%error, id = %item.id, "the end of an attempt waits for the store");
+                    sleep(pause).await;
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+                settled => return settled,
+            }
+        }
+    }
+
+    async fn settle_once(
+        &self,
+        item: &Item,
+        token: Token,
+        offers: &Option<Vec<Offer>>,
+    ) -> Result<Option<(message_log::Attempt, Outcomes)>, StoreError> {
+        let settlement = match offers {
+            None => self.deliver(item).await?,
+            Some(offers) => self.settlement(item, offers).await?,
+        };
+        let settlement = Settlement { token: Some(token), ..settlement };
+        let attempt = message_log::Attempt::new(&settlement);
+        let outcomes = outcomes(&settlement);
+        let settled = self.store.settle(settlement).await?;
+        Ok(is_own(item, settled).then_some((attempt, outcomes)))
+    }
+
+    /// Counts an attempt to send to another server.
+    fn count(&self, item: &Item, outcomes: Outcomes, took: Duration) {
+        if let Destination::Domain(domain) = &item.destination {
+            let waited = self.clock.now().duration_since(item.accepted);
+            let waited = Duration::try_from(waited).unwrap_or_default();
+            self.metrics.attempted(domain, outcomes, took, waited);
+        }
     }
 
     /// Returns whether the item's deadline has passed and the sender asked for it to be returned in that
@@ -99,11 +150,18 @@ impl Relay {
     /// Offers an item to the first server that accepts it, and the recipients that are refused for now
     /// to the next one (RFC 5321 §5.1). Returns the offers that were answered, or one that says why none
     /// was; `None` if the program stops.
-    async fn transmit(self: &Arc<Self>, item: &Arc<Item>, domain: &str) -> Option<Vec<Offer>> {
+    async fn transmit(
+        self: &Arc<Self>,
+        item: &Arc<Item>,
+        term: &Term,
+        domain: &str,
+    ) -> Option<Vec<Offer>> {
         let settings = self.settings.get();
         let rules = settings.rules(domain);
         if let Some(rate) = rules.rate {
-            sleep(self.capacity.turn(&item.destination, rate)).await;
+            let share = Share::of(self.store.standing());
+            let turn = self.capacity.turn(&item.destination, rate, (share, self.clock.now()));
+            sleep(turn).await;
         }
         let route = match &rules.route {
             Some(smarthost) => {
@@ -123,7 +181,7 @@ impl Relay {
         let mut rest = item.clone();
         let mut last: Option<(String, HostFailure)> = None;
         for host in &route.hosts {
-            let offered = self.offer(&rest, host, &route, domain).await?;
+            let offered = self.offer((&rest, term), host, &route, domain).await?;
             self.smarthosts.note(host, &offered, self.clock.now());
             match offered {
                 Ok(found) => {
@@ -163,7 +221,7 @@ impl Relay {
     /// Returns `None` if the program stops.
     async fn offer(
         self: &Arc<Self>,
-        item: &Arc<Item>,
+        (item, term): (&Arc<Item>, &Term),
         host: &Host,
         route: &Route,
         domain: &str,
@@ -178,7 +236,7 @@ impl Relay {
                     return Some(Err(trouble));
                 }
             };
-        let sent = self.hosts.send(self, &peer, item.clone()).await?;
+        let sent = self.hosts.send(self, &peer, item.clone(), term).await?;
         let outcome = match &sent {
             Ok(found) if found.is_first && found.tls.is_some() => Some(Ok(())),
             Ok(found) if found.is_first => {
@@ -194,7 +252,7 @@ impl Relay {
             // RFC 8461 §5: in testing mode the mail is sent even if the policy is violated.
             Err(trouble) if is_test && trouble.tls.is_some() => {
                 let peer = Peer { protection: Protection::Opportunistic, ..peer };
-                self.hosts.send(self, &peer, item.clone()).await
+                self.hosts.send(self, &peer, item.clone(), term).await
             }
             sent => Some(sent),
         }
@@ -206,6 +264,26 @@ impl Relay {
         self.clock.random(&mut octets);
         (u64::from_be_bytes(octets) % below.max(1) as u64) as usize
     }
+}
+
+/// Returns the number of recipients by what became of them in an attempt.
+fn outcomes(settlement: &Settlement) -> Outcomes {
+    let mut outcomes = Outcomes {
+        deferred: settlement.left.as_ref().map_or(0, |left| left.recipients.len() as u64),
+        ..Outcomes::default()
+    };
+    for event in &settlement.events {
+        let What::Attempted { recipients, .. } = &event.what else { continue };
+        for fate in recipients {
+            match fate.action.as_str() {
+                "failed" => outcomes.failed += 1,
+                // Counted above; another offer of the same attempt may have decided.
+                "delayed" => {}
+                _ => outcomes.delivered += 1,
+            }
+        }
+    }
+    outcomes
 }
 
 /// Returns whether an attempt counts, which requires that the item still belonged to this relay when it

@@ -2,7 +2,9 @@
 //! destination can delay the others. `send` asks before it claims items, and reports the result of each
 //! attempt.
 
+use crate::limits::share::Share;
 use parking_lot::Mutex;
+use posta_mail::Timestamp;
 use posta_store::Destination;
 use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
@@ -155,8 +157,18 @@ impl Capacity {
         })
     }
 
-    /// Takes the next turn of a destination with a limited rate. Returns the time to wait for it.
-    pub(super) fn turn(&self, destination: &Destination, per_minute: u32) -> Duration {
+    /// Takes the next turn of a destination with a limited rate, of those that belong to this node. Returns the time to
+    /// wait for it.
+    pub(super) fn turn(
+        &self,
+        destination: &Destination,
+        per_minute: u32,
+        (share, time): (Share, Timestamp),
+    ) -> Duration {
+        let name = match destination {
+            Destination::Local => "",
+            Destination::Domain(domain) => domain,
+        };
         let step = Duration::from_secs(60) / per_minute.max(1);
         self.with(|state| {
             let now = Instant::now();
@@ -165,9 +177,10 @@ impl Capacity {
             if state.turns.len().is_power_of_two() {
                 state.turns.retain(|_, turn| *turn > now);
             }
-            let turn = state.turns.get(destination).copied().unwrap_or(now).max(now);
-            state.turns.insert(destination.clone(), turn + step);
-            turn - now
+            let free = state.turns.get(destination).copied().unwrap_or(now).max(now);
+            let wait = share.turn(name, step, free - now, time);
+            state.turns.insert(destination.clone(), now + wait + step);
+            wait
         })
     }
 
@@ -210,6 +223,11 @@ impl DestinationLoad {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use posta_store::NodeStanding;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
 
     fn to(domain: &str) -> Destination {
         Destination::Domain(domain.to_owned())
@@ -290,8 +308,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_rate_is_kept() {
         let capacity = Capacity::default();
-        let waits: Vec<_> = (0..3).map(|_| capacity.turn(&to("slow.test"), 60).as_secs()).collect();
+        let alone = (Share::of(NodeStanding::ALONE), Timestamp::UNIX_EPOCH);
+        let turn = |name| capacity.turn(&to(name), 60, alone);
+        let waits: Vec<_> = (0..3).map(|_| turn("slow.test").as_secs()).collect();
         assert_eq!(waits, [0, 1, 2]);
-        assert_eq!(capacity.turn(&to("other.test"), 60), Duration::ZERO);
+        assert_eq!(turn("other.test"), Duration::ZERO);
+        // Two nodes take turns, and each keeps its own.
+        let waits = [0, 1].map(|rank| {
+            let share = Share::of(NodeStanding { nodes: 2, rank, ..NodeStanding::ALONE });
+            let capacity = Capacity::default();
+            [(); 3].map(|()| capacity.turn(&to("slow.test"), 60, (share, at(1))).as_secs())
+        });
+        let mut all = waits.concat();
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2, 3, 4, 5], "{waits:?}");
     }
 }

@@ -29,7 +29,7 @@ pub(super) async fn run(queue: Arc<HostQueue>, relay: Arc<Relay>) {
                 return queue.failed(&trouble, relay.settings.get().shortest_retry());
             }
             Ok(Departure::Announced) => return,
-            Ok(Departure::Sudden) if queue.ended() => {}
+            Ok(Departure::Sudden) if queue.ended(&relay) => {}
             Ok(Departure::Sudden) => return,
         }
     }

@@ -14,6 +14,7 @@ use super::{
     seconds_until,
     settings::SmarthostTls,
 };
+use crate::limits::term::Term;
 use outgoing_content::{DAMAGED, OutgoingContent, ReadFailure};
 use posta_mail::{
     ForwardPath, Reply, TlsUse,
@@ -142,8 +143,17 @@ impl<'a> Conversation<'a> {
         };
         let mut engine = smtp::Client::new(options, is_secure);
         let relay = self.relay.clone();
-        let driven = relay.driver.drive(stream, &mut engine, &mut self);
-        let driven = timeout(LIFETIME, driven).await.ok();
+        let term = Term::present(&relay.store);
+        let driven = tokio::select! {
+            biased;
+            // Not another octet of what may be on its way from another node.
+            () = term.ended() => None,
+            driven = timeout(LIFETIME, relay.driver.drive(stream, &mut engine, &mut self)) => Some(driven.ok()),
+        };
+        let Some(driven) = driven else {
+            self.give_up();
+            return Ok(Departure::Sudden);
+        };
         let broken = match (self.failed.take(), self.tls_failed.take()) {
             (None, Some(broken)) => broken,
             (Some(smtp::Failure::Login(_)), _) if self.is_impostor => ConnectionFailure::impostor(),
@@ -165,6 +175,12 @@ impl<'a> Conversation<'a> {
             _ => "",
         };
         ConnectionFailure::Tls(failure, format!("{error}{cure}"))
+    }
+
+    /// Drops the messages that may be another node's by now: those of this session, and those that wait for one.
+    fn give_up(&mut self) {
+        (self.current, self.following) = (None, None);
+        self.queue.drop_lost();
     }
 
     /// Handles the messages that were on a connection when it ended. They go back to the queue, or are
@@ -277,8 +293,8 @@ impl<'a> Conversation<'a> {
         }
         // No connection is held open to a server that defers everything.
         let jobs = match self.went_well {
-            true => self.queue.next().await,
-            false => self.queue.try_next(),
+            true => self.queue.next(self.relay, self.handed_over == 0).await,
+            false => self.queue.try_next(self.relay),
         };
         match jobs {
             Some(jobs) => self.begin(jobs),
@@ -299,7 +315,7 @@ impl<'a> Conversation<'a> {
         if self.handed_over + 1 >= MESSAGES {
             return None;
         }
-        let jobs = self.queue.try_next()?;
+        let jobs = self.queue.try_next(self.relay)?;
         let envelope = envelope(&jobs, self.relay);
         self.following = Some(jobs);
         Some(envelope)

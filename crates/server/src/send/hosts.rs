@@ -8,6 +8,7 @@ use super::{
     offer::OfferOutcome,
     peer::Peer,
 };
+use crate::limits::term::Term;
 use parking_lot::Mutex;
 use posta_store::Item;
 use std::{collections::HashMap, sync::Arc};
@@ -19,19 +20,21 @@ pub(crate) struct Hosts {
 }
 
 impl Hosts {
-    /// Queues an item for a server, and waits for the result. Returns `None` if the program stops.
+    /// Queues an item for a server, and waits for the result. Returns `None` if the program stops, or the term in which the
+    /// item was claimed has ended.
     pub(crate) async fn send(
         &self,
         relay: &Arc<Relay>,
         peer: &Peer,
         item: Arc<Item>,
+        term: &Term,
     ) -> Option<Result<OfferOutcome, HostFailure>> {
-        let (job, result) = Job::new(item);
-        self.queue(peer).push(job, relay);
+        let (job, result) = Job::new(item, term.clone());
+        self.queue(peer, relay).push(job, relay);
         result.await.ok()
     }
 
-    fn queue(&self, peer: &Peer) -> Arc<HostQueue> {
+    fn queue(&self, peer: &Peer, relay: &Relay) -> Arc<HostQueue> {
         let mut hosts = self.hosts.lock();
         if let Some(queue) = hosts.get(peer) {
             return queue.clone();
@@ -40,7 +43,7 @@ impl Hosts {
         if hosts.len().is_power_of_two() {
             hosts.retain(|_, queue| queue.is_in_use());
         }
-        let queue = Arc::new(HostQueue::new(peer.clone(), open));
+        let queue = Arc::new(HostQueue::new(peer.clone(), open, relay.store.tally("connections")));
         hosts.insert(peer.clone(), queue.clone());
         queue
     }

@@ -15,6 +15,7 @@
 use posta_mail::Timestamp;
 use posta_origin::dkim::Algorithm;
 use posta_store::KeyId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub const ALGORITHMS: [Algorithm; 2] = [Algorithm::Ed25519Sha256, Algorithm::Rsa
 pub const MARGIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The state of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyState {
     /// The key will sign once DNS has its record.
@@ -108,13 +109,13 @@ pub(crate) struct NewKey {
 }
 
 /// The result of retiring a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyRetired {
     /// The key did not sign, or was retired before, and is deleted. Its record can be removed from DNS.
     Forgotten,
     /// The key no longer signs. Its record has to stay in DNS until this time.
-    Retiring(Timestamp),
+    Retiring(#[schemars(with = "String", extend("format" = "date-time"))] Timestamp),
     /// The key's record can be removed from DNS.
     Retired,
 }

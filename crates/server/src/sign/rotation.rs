@@ -2,7 +2,7 @@
 //! ones are old, activates keys that DNS has, and retires and deletes keys that are no longer needed.
 //!
 //! The rotation can run at any time and on several machines at once, since each step replaces a record only if it is
-//! unchanged (`key_ring.rs`).
+//! unchanged (`key_ring.rs`); of the nodes of a cluster, one looks after the keys.
 
 use super::{
     SigningSettings, key_ring,
@@ -30,6 +30,9 @@ use tokio::{
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The duty of looking after the keys: of the nodes of a cluster, one does.
+const DUTY: &str = "domain-keys";
 
 /// The time from one round to the next.
 const ROUND: Duration = MINUTE;
@@ -101,6 +104,9 @@ impl Rotation {
     /// Does what is due for all domains. A failure of one domain does not stop the others. A problem is logged once while
     /// it lasts.
     async fn round(&mut self) -> Result<(), StoreError> {
+        if !self.store.take_duty(DUTY).await? {
+            return Ok(());
+        }
         let (mut look_ups, mut problem) = (Vec::new(), None);
         let domains = self.store.domains().await?;
         for domain in &domains {

@@ -13,6 +13,8 @@ pub struct LoginAttempt {
     mechanism: String,
     /// Whether the client gave up the exchange, since the server is an impostor.
     is_given_up: bool,
+    /// Whether the server has what it needs to judge the password.
+    is_proved: bool,
 }
 
 impl Client {
@@ -32,9 +34,11 @@ impl Client {
 
     pub(super) fn send_auth(&mut self, opening: Opening, output: &mut Vec<u8>) {
         let Opening { mechanism, initial } = opening;
+        // SCRAM begins with a name; the proof follows.
+        let is_proved = initial.is_some() && !mechanism.starts_with("SCRAM");
         let initial = initial.as_deref().map(sasl::initial).unwrap_or_default();
         let _ = write!(output, "AUTH {mechanism}{initial}\r\n");
-        self.expect(Expected::Auth(LoginAttempt { mechanism, is_given_up: false }));
+        self.expect(Expected::Auth(LoginAttempt { mechanism, is_given_up: false, is_proved }));
     }
 
     pub(super) fn respond(
@@ -46,7 +50,7 @@ impl Client {
         let is_given_up = response.is_none();
         let response = response.map_or("*".to_owned(), sasl::challenge);
         let _ = write!(output, "{response}\r\n");
-        self.expect(Expected::Auth(LoginAttempt { is_given_up, ..attempt }));
+        self.expect(Expected::Auth(LoginAttempt { is_given_up, is_proved: true, ..attempt }));
     }
 
     pub(super) fn auth_reply(&mut self, attempt: LoginAttempt, reply: Reply) {
@@ -59,12 +63,16 @@ impl Client {
             self.begin_business();
         } else if reply.code.is_intermediate() {
             self.unexpected("AUTH", reply);
-        } else if reply.code.is_transient() || attempt.is_given_up {
-            // RFC 4954 §6: 454 is about the login, not about the mechanism. And a server that proved to be an
-            // impostor by one mechanism gets no password by another.
+        } else if reply.code.is_transient()
+            || attempt.is_given_up
+            || is_about_password(&attempt, &reply)
+        {
+            // RFC 4954 §6: 454 is about the login, not about the mechanism. A server that proved to be an impostor by
+            // one mechanism gets no password by another. And a password that is wrong is so by any mechanism: trying
+            // them all would count as several failures, and servers lock accounts out for a few.
             self.fail(Failure::Login(reply));
         } else {
-            // A server may offer what it does not take for this user (535), or at all (504).
+            // A server may offer what it does not take for this user, or at all (504, 534).
             let left = &mut self.capabilities.mechanisms;
             left.retain(|name| *name != attempt.mechanism);
             self.refusal = Some(reply);
@@ -87,4 +95,9 @@ impl Client {
         self.stage = Stage::Ready;
         self.ask_next(None);
     }
+}
+
+/// Returns whether a refusal is about the password (RFC 4954 §6: 535), which the server has seen or could check.
+fn is_about_password(attempt: &LoginAttempt, reply: &Reply) -> bool {
+    attempt.is_proved && reply.code.get() == 535
 }

@@ -7,7 +7,7 @@ use crate::{
 };
 use posta_mail::{MailId, ThreadId, Timestamp};
 use posta_store::{
-    Acceptance, Collected, Delivery, Entry, Flags, HEAD, Item, Layout, StoreError, UniqueId,
+    Acceptance, Collected, Delivery, Entry, HEAD, Item, Layout, MessageRecord, StoreError, UniqueId,
 };
 
 /// A content to be put into a mailbox.
@@ -28,8 +28,10 @@ impl Committer {
         self.put_content(schema::content_key(content, index), &[chunk], batch);
     }
 
-    /// Checks that all accounts and folders that a message goes to exist, so that delivering it cannot fail.
+    /// Checks that all accounts and folders that a message goes to exist, and that its names can be kept, so that
+    /// delivering it cannot fail.
     pub(crate) fn prepare(&mut self, acceptance: &Acceptance) -> Result<(), StoreError> {
+        acceptance.check_names()?;
         self.prepare_deliveries(&acceptance.deliveries)?;
         acceptance.reports.iter().try_for_each(|report| self.prepare(report))
     }
@@ -64,6 +66,7 @@ impl Committer {
             events,
             reports,
             collected,
+            records,
         } = acceptance;
         if let Some(Collected { source, unique_id }) = collected {
             let key = schema::collected_key(source, &unique_id);
@@ -94,6 +97,9 @@ impl Committer {
             self.put_item(&Item { shared, ..item }, batch)?;
         }
         self.tell(events, batch)?;
+        for MessageRecord { kind, name, record } in records {
+            batch.insert(&self.schema.kept, format!("{kind}\0{name}"), record);
+        }
         for report in reports {
             self.accept(report, batch)?;
         }
@@ -109,7 +115,7 @@ impl Committer {
         batch: &mut Batch,
     ) -> Result<(), StoreError> {
         let Content { id, layout, added, thread, shared } = content;
-        let Delivery { account, folder, prefix, unique_id, date } = delivery;
+        let Delivery { account, folder, prefix, unique_id, date, flags, keywords } = delivery;
         let folder = self.load_folder_or_inbox(account, folder)?;
         let uid = self.next_uid(account, folder)?;
         let mod_seq = self.next_mod_seq(time);
@@ -122,8 +128,8 @@ impl Committer {
             added,
             head: layout.head() as u32,
             time: date.unwrap_or(time),
-            flags: Flags::NONE,
-            keywords: Vec::new(),
+            flags,
+            keywords,
             created: mod_seq,
             mod_seq,
             unique_id: UniqueId { number: mod_seq.0, imported: unique_id.map(Into::into) },

@@ -141,7 +141,7 @@ impl Committer {
         self.contents.shown.retain(|_, octets| *octets > 0);
         batch.ends_at(&self.schema, self.log.position());
         let subjects = batch.subjects();
-        let effects = take(&mut batch.effects);
+        let (effects, told) = (take(&mut batch.effects), take(&mut batch.told));
         let (arrived, left) = (take(&mut batch.arrived), take(&mut batch.left));
         batch.apply().map_err(failed).inspect_err(|_| self.log.fail())?;
         self.is_buffered |= sync;
@@ -150,6 +150,7 @@ impl Committer {
             self.lanes.lock().apply(effects);
         }
         subjects.into_iter().for_each(|subject| self.watchers.tell(subject));
+        self.watchers.tell_events(told);
         Ok(())
     }
 
@@ -233,8 +234,12 @@ impl Committer {
         self.write(batch, false).map(|()| true)
     }
 
-    /// Takes back the files of segments without octets in use that no restart needs.
+    /// Takes back the files of segments without octets in use that no restart needs. A backup that is under way may
+    /// still need them, but not at the price of a full disk.
     pub(crate) fn release_segments(&mut self) {
+        if self.contents.segments.is_pinned() && self.room == Room::Everything {
+            return;
+        }
         let end = self.log.checkpointed();
         let empty = |number: &u64| *number < end && self.contents.of(*number) == 0;
         let empty: Vec<_> = self.contents.kept.iter().copied().filter(empty).collect();

@@ -3,6 +3,7 @@
 mod journal;
 
 use crate::{
+    closed,
     error::io_failed,
     log::{Missing, Position, SEGMENT, Segments},
     tables::{
@@ -97,7 +98,7 @@ pub(crate) fn missing(
 }
 
 /// Returns the time at which a message was accepted, from its id.
-pub(super) fn accepted(id: MailId) -> Option<Timestamp> {
+pub(crate) fn accepted(id: MailId) -> Option<Timestamp> {
     let mut octets = [0; 8];
     octets[2..].copy_from_slice(id.to_bytes().first_chunk::<6>()?);
     Timestamp::from_millisecond(i64::from_be_bytes(octets)).ok()
@@ -216,11 +217,8 @@ pub(crate) fn set_journal_aside(directory: &Path) -> Result<PathBuf, StoreError>
     let number = (1..=u32::MAX).find(free).unwrap_or(u32::MAX);
     let aside = directory.join(format!("{SET_ASIDE}-{number}"));
     fs::create_dir(&aside).map_err(io_failed)?;
-    for entry in fs::read_dir(directory).map_err(io_failed)? {
-        let path = entry.map_err(io_failed)?.path();
-        if path.extension().is_some_and(|extension| extension == "jnl")
-            && let Some(name) = path.file_name()
-        {
+    for path in journal::files(directory).map_err(io_failed)? {
+        if let Some(name) = path.file_name() {
             fs::copy(&path, aside.join(name)).map_err(io_failed)?;
         }
     }
@@ -229,11 +227,19 @@ pub(crate) fn set_journal_aside(directory: &Path) -> Result<PathBuf, StoreError>
     Ok(aside)
 }
 
-/// Opens the engine. Returns none if its journal cannot be read, which it reports by an error or a panic.
+/// Opens the engine. Returns none if its journal cannot be read, which it reports by an error or a panic, or cannot be
+/// trusted.
 pub(crate) fn open_engine(
+    directory: &Path,
     open: impl Fn() -> fjall::Result<Database>,
 ) -> Option<fjall::Result<Database>> {
     use fjall::Error::{Decompress, InvalidTag, InvalidTrailer, JournalRecovery, Unrecoverable};
+    // The engine tells of a directory that cannot be read, or that another process has open.
+    let lock = closed::lock(directory);
+    if lock.is_ok() && !journal::is_in_order(directory).unwrap_or(true) {
+        return None;
+    }
+    drop(lock);
     // One at a time: the program has one place for what a panic says.
     static OPENING: Mutex<()> = Mutex::new(());
     let opening = OPENING.lock();
@@ -262,26 +268,17 @@ pub(crate) fn with_cure(directory: &Path, error: StoreError) -> StoreError {
     let StoreError::Damaged(what) = error else { return error };
     let directory = directory.display();
     StoreError::Damaged(format!(
-        "{what}. Keep {directory} as it is under another name, and bring the whole directory back from a \
-         backup; the tables (in {directory}/keyspaces) cannot be made anew from the log alone, which keeps \
-         the octets of the messages (in {directory}/log)"
+        "{what}. `posta store check` says what is damaged in {directory}, `posta store repair` makes a new store of what \
+         is whole and keeps this one, and `posta restore` brings everything back from a backup"
     ))
 }
 
 /// Empties the engine's journal, whose records are all in the tables. Only while it is closed. The newest
 /// file stays: without one the engine forgets how far it has counted.
 pub(crate) fn empty_journals(directory: &Path) -> Result<(), StoreError> {
-    let mut journals = Vec::new();
-    for entry in fs::read_dir(directory).map_err(io_failed)? {
-        let path = entry.map_err(io_failed)?.path();
-        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
-        if path.extension().is_some_and(|extension| extension == "jnl") {
-            journals.extend(number.map(|number| (number, path)));
-        }
-    }
-    journals.sort();
-    let Some((_, newest)) = journals.pop() else { return Ok(()) };
-    for (_, path) in journals {
+    let mut journals = journal::files(directory).map_err(io_failed)?;
+    let Some(newest) = journals.pop() else { return Ok(()) };
+    for path in journals {
         fs::remove_file(path).map_err(io_failed)?;
     }
     let newest = File::options().write(true).open(newest).map_err(io_failed)?;

@@ -66,6 +66,20 @@ impl Committer {
         Ok(())
     }
 
+    pub(crate) fn replace_password(
+        &mut self,
+        address: &Address,
+        old: &str,
+        credentials: Credentials,
+    ) -> Result<bool, StoreError> {
+        let account = self.schema.account(address)?.ok_or(StoreError::NoSuchAccount)?;
+        let is_old = account.credentials.password_hash == old;
+        if is_old {
+            self.set_password(address, credentials)?;
+        }
+        Ok(is_old)
+    }
+
     /// Changes an account's record.
     pub(crate) fn change_account(
         &mut self,
@@ -181,6 +195,10 @@ impl Committer {
                     return Ok(left);
                 }
             }
+            let forgotten = self.forget_some_imports(account.id)?;
+            if forgotten > 0 {
+                return Ok(forgotten);
+            }
             for source in self.schema.sources()? {
                 if source.account == account.id {
                     self.remove_source(source.id)?;
@@ -218,6 +236,11 @@ impl Committer {
         for alias in aliases {
             if alias.name.domain() != new.domain() {
                 self.require_domain(alias.name.domain())?;
+                self.require_no_alias(alias.name.domain())?;
+            }
+            if alias.name != forward {
+                // It may be the name of a third account.
+                self.put_forwards(&alias.name, true, &mut batch)?;
             }
             forwards |= alias.name == AliasName::Address(new.clone());
             keeps_domain |= alias.name.domain() == old.domain();
@@ -255,7 +278,7 @@ impl Committer {
                 batch.remove(&self.schema.kept, key);
             }
         }
-        if (old.disabled, &old.address) != (new.disabled, &new.address) {
+        if (old.is_read(), &old.address) != (new.is_read(), &new.address) {
             self.index(new, batch);
         }
     }

@@ -1,13 +1,13 @@
 //! A group: the requests that share a batch and a sync. The committing thread takes those that wait, up to a bound,
 //! commits them at once, and only then answers their callers.
 
-use super::{Committer, Done, Request};
+use super::{Committer, Done, Request, removals::Asked};
 use crate::{
     disk::Room,
     tables::{batch::Batch, schema::Schema},
 };
 use posta_mail::MailId;
-use posta_store::{AccountId, StoreError};
+use posta_store::{AccountId, Collected, StoreError};
 use std::{collections::HashSet, sync::mpsc};
 
 /// Requests in one group at most: bounds how long the first of them waits for the last.
@@ -31,6 +31,8 @@ struct Group {
     removing: HashSet<AccountId>,
     /// The contents whose items are settled: the same holds for them.
     settling: HashSet<MailId>,
+    /// The messages that are collected or imported: the same holds for their names.
+    collecting: HashSet<Collected>,
     answers: Vec<Answer>,
 }
 
@@ -53,7 +55,8 @@ impl Committer {
                 Err(_) => break,
             }
         }
-        let Group { batch, sync, answers, .. } = group;
+        let Group { batch, sync, answers, requests, .. } = group;
+        self.meters.group(requests);
         let committed = self.write(batch, sync);
         if committed.is_err() {
             self.forget_counts();
@@ -82,16 +85,22 @@ impl Committer {
                 group.answer(done, Ok(()));
             }
             Request::Accept { acceptance, done } => {
+                if let Some(collected) = acceptance.collected.clone()
+                    && !group.collecting.insert(collected)
+                {
+                    return Some(Request::Accept { acceptance, done });
+                }
                 group.octets += acceptance.head.len() + acceptance.rest.len();
                 let accepted = self.accept(acceptance, &mut group.batch);
                 group.sync |= accepted.is_ok();
                 group.answer(done, accepted);
             }
-            Request::Remove { account, folder, uids, time, purge, done } => {
-                if uids.len() > self.piece || !group.removing.insert(account) {
-                    return Some(Request::Remove { account, folder, uids, time, purge, done });
+            Request::Remove(asked) => {
+                if asked.count() > self.piece || !group.removing.insert(asked.account) {
+                    return Some(Request::Remove(asked));
                 }
-                let removed = self.remove((account, folder), uids, time, purge, &mut group.batch);
+                let Asked { account, names, time, purge, done } = asked;
+                let removed = self.remove(account, names, (time, purge), &mut group.batch);
                 group.sync = true;
                 group.answer(done, removed);
             }
@@ -123,6 +132,7 @@ impl Group {
             octets: 0,
             removing: HashSet::new(),
             settling: HashSet::new(),
+            collecting: HashSet::new(),
             answers: Vec::new(),
         }
     }

@@ -22,6 +22,9 @@ const CUT_EVERY: u64 = 60;
 impl Committer {
     /// Writes events. Events of one message keep their order, at the same moment too.
     pub(crate) fn tell(&mut self, events: Vec<Event>, batch: &mut Batch) -> Result<(), StoreError> {
+        if self.watchers.is_followed() {
+            batch.told.extend(events.iter().cloned());
+        }
         for event in events {
             self.told += 1;
             let key = schema::event_key(&event, self.told);

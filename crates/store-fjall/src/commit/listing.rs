@@ -158,7 +158,10 @@ mod tests {
                     let id = MailId::new(at(second), number);
                     let unique_id = number.is_multiple_of(10).then(|| format!("{second}.{number}"));
                     let (prefix, date) = (Vec::new(), None);
-                    let delivery = Delivery { account, folder: INBOX, prefix, unique_id, date };
+                    let (flags, keywords) = (posta_store::Flags::NONE, Vec::new());
+                    let folder = INBOX;
+                    let delivery =
+                        Delivery { account, folder, prefix, unique_id, date, flags, keywords };
                     let (layout, thread) = (Layout::new(0, 10 + number % 90), ThreadId::alone(id));
                     let content = Content { id, layout, added: 0, thread, shared: false };
                     committer.deliver(delivery, content, at(second), &mut batch)?;

@@ -31,25 +31,27 @@ pub(crate) struct BroughtBack {
 }
 
 impl Committer {
-    /// Removes messages of a folder. UIDs without a message are passed over. Returns the number of messages removed.
+    /// Removes messages of folders. UIDs without a message are passed over. Returns the number of messages removed.
     pub(crate) fn remove(
         &mut self,
-        (account, folder): (AccountId, FolderId),
-        uids: Vec<Uid>,
-        time: Timestamp,
-        purge: Timestamp,
+        account: AccountId,
+        names: Vec<(FolderId, Vec<Uid>)>,
+        times: (Timestamp, Timestamp),
         batch: &mut Batch,
     ) -> Result<usize, StoreError> {
-        if !self.load_folder(account, folder)? {
-            return Ok(0);
+        let mut found = Vec::with_capacity(names.len());
+        for (folder, uids) in names {
+            if self.load_folder(account, folder)? {
+                found.push((folder, self.schema.standing(account, folder, uids)?));
+            }
         }
-        let found = self.schema.standing(account, folder, uids)?;
         // Changes begin only when nothing can fail any more: other requests share the batch.
-        let count = found.len();
-        for entry in found {
-            self.take_out(account, entry, (time, purge), batch);
-        }
-        if count > 0 {
+        let mut count = 0;
+        for (folder, entries) in found.into_iter().filter(|(_, entries)| !entries.is_empty()) {
+            count += entries.len();
+            for entry in entries {
+                self.take_out(account, entry, times, batch);
+            }
             self.save_folder(account, folder, batch);
         }
         Ok(count)

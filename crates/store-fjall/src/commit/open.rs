@@ -10,6 +10,7 @@ use crate::{
     error::{damaged, io_failed, tables_failed},
     key_file::KeyFile,
     log::Segments,
+    meters::Meters,
     tables::{lanes::Lanes, schema::Schema, usage::Usages, views::Views},
 };
 use fjall::Database;
@@ -72,6 +73,7 @@ pub(crate) struct Opener {
     pub(crate) visitors: Arc<Mutex<Leases<SourceId>>>,
     pub(crate) watchers: Watchers,
     pub(crate) keys: Arc<KeyFile>,
+    pub(crate) meters: Arc<Meters>,
     /// The most messages that one piece removes or brings back.
     pub(crate) piece: usize,
     /// The directory of a damaged journal of the tables that was set aside, until the log is open.
@@ -119,7 +121,7 @@ impl Opener {
                 .manual_journal_persist(true)
                 .open()
         };
-        let opened = damage::open_engine(open);
+        let opened = damage::open_engine(&self.directory, open);
         let opened = match opened {
             Some(opened) => opened,
             None => {
@@ -130,7 +132,7 @@ impl Opener {
                     aside.display()
                 );
                 *self.set_aside.lock() = Some(aside);
-                damage::open_engine(open).ok_or_else(|| damaged("a table"))?
+                damage::open_engine(&self.directory, open).ok_or_else(|| damaged("a table"))?
             }
         };
         let database = match opened {

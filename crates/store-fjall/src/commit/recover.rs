@@ -1,5 +1,7 @@
 //! Recovery: a start replays the changes in the log that the tables may lack.
 
+mod restored;
+
 use super::damage;
 use crate::{
     error::{failed, io_failed},

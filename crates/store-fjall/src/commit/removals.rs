@@ -46,11 +46,18 @@ pub(crate) struct Large {
 /// The request for a removal.
 pub(crate) struct Asked {
     pub(crate) account: AccountId,
-    pub(crate) folder: FolderId,
-    pub(crate) uids: Vec<Uid>,
+    /// The messages, by folder; each folder once.
+    pub(crate) names: Vec<(FolderId, Vec<Uid>)>,
     pub(crate) time: Timestamp,
     pub(crate) purge: Timestamp,
     pub(crate) done: Done<usize>,
+}
+
+impl Asked {
+    /// Returns the number of names.
+    pub(crate) fn count(&self) -> usize {
+        self.names.iter().map(|(_, uids)| uids.len()).sum()
+    }
 }
 
 /// The condition that a change waits for.
@@ -92,8 +99,10 @@ impl Large {
 impl Committer {
     /// Accepts a removal of many messages, to be counted.
     pub(crate) fn begin_removal(&mut self, mut asked: Asked) {
-        asked.uids.sort_unstable();
-        asked.uids.dedup();
+        for (_, uids) in &mut asked.names {
+            uids.sort_unstable();
+            uids.dedup();
+        }
         self.large.counting.push_back(Counting::new(asked));
     }
 
@@ -255,6 +264,9 @@ mod tests {
     const ALL: u32 = 60;
     const REMOVED: u32 = 40;
 
+    /// Messages that are junk, where there is any: all are removed.
+    const JUNK: u32 = 10;
+
     fn second(second: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + second).unwrap()
     }
@@ -290,27 +302,35 @@ mod tests {
         }
     }
 
-    /// Whatever a kill leaves after each piece, a start makes of it that all messages are removed or none, and no
-    /// message is lost.
+    /// Adds an account with messages and junk. Returns it and the names of the junk.
+    async fn with_junk(store: &FjallStore) -> (AccountId, Vec<Uid>) {
+        let address = "ana@x.test".parse().unwrap();
+        let account = store.add_account(&address, Credentials::default()).await.unwrap();
+        let to = vec![account; (ALL + JUNK) as usize];
+        store.accept(message(1, second(0), b"one\r\n", &to)).await.unwrap();
+        let some = (ALL + 1..=ALL + JUNK).map(Uid).collect();
+        let (inbox, junk) = (FolderId::INBOX, FolderId::JUNK);
+        let moved = store.move_entries(account, inbox, junk, some, second(0), second(99));
+        (account, moved.await.unwrap().into_iter().map(|(_, uid)| uid).collect())
+    }
+
+    /// Whatever a kill leaves after each piece, a start makes of it that all messages are removed, from both folders, or
+    /// none, and no message is lost.
     #[test]
     fn a_removal_that_was_cut_off_goes_on() {
         let directory = tempfile::tempdir().unwrap();
         let original = directory.path().join("original");
         let store = open(&original);
-        let account = block_on(async {
-            let address = "ana@x.test".parse().unwrap();
-            let account = store.add_account(&address, Credentials::default()).await.unwrap();
-            let to = vec![account; ALL as usize];
-            store.accept(message(1, second(0), b"one\r\n", &to)).await.unwrap();
-            account
-        });
+        let (inbox, junk) = (FolderId::INBOX, FolderId::JUNK);
+        let (account, junked) = block_on(with_junk(&store));
         let before = block_on(store.maildrop(account)).unwrap();
         // All requests wait until they are all there: between two of them one piece is done.
         let (go_on, waits) = mpsc::channel::<()>();
         let held = store.alone(move |_| Ok(waits.recv().is_ok()));
-        let uids = (1..=REMOVED).map(Uid).collect();
-        let removal = store.remove(account, FolderId::INBOX, uids, second(1), second(99));
-        let steps = (REMOVED + REMOVED / COUNTED as u32 + 3) as usize;
+        let names = vec![(inbox, (1..=REMOVED).map(Uid).collect()), (junk, junked)];
+        let removal = store.remove_from(account, names, second(1), second(99));
+        let gone = REMOVED + JUNK;
+        let steps = (gone + gone.div_ceil(COUNTED as u32) + 4) as usize;
         let images: Vec<_> = (0..steps)
             .map(|step| {
                 let (from, to) = (original.clone(), directory.path().join(step.to_string()));
@@ -326,7 +346,7 @@ mod tests {
             .collect();
         go_on.send(()).unwrap();
         block_on(held).unwrap();
-        assert_eq!(block_on(removal).unwrap(), REMOVED as usize);
+        assert_eq!(block_on(removal).unwrap(), gone as usize);
         let images = images.into_iter().filter_map(|image| block_on(image).unwrap());
         let images: Vec<_> = images.collect();
         drop(store);
@@ -338,13 +358,19 @@ mod tests {
             let store = open(&image);
             block_on(async {
                 let after = store.maildrop(account).await.unwrap();
-                let removed = if stage == Stage::Counted { 0 } else { REMOVED };
+                let (removed, junk_left) =
+                    if stage == Stage::Counted { (0, JUNK) } else { (REMOVED, 0) };
                 assert!(after.iter().eq(before.iter().skip(removed as usize)), "{stage:?}");
                 let Usage { messages, .. } = store.usage(account).await.unwrap();
                 let inbox = store.folders(account).await.unwrap()[0].clone();
                 let left = u64::from(ALL - removed);
-                assert_eq!((messages, inbox.messages, inbox.unseen), (left, left, left));
-                assert_eq!(store.undelete(account, second(0)).await.unwrap(), removed as usize);
+                assert_eq!((inbox.messages, inbox.unseen), (left, left));
+                assert_eq!(messages, left + u64::from(junk_left), "{stage:?}");
+                let listed = store.listed(account, junk).await.unwrap();
+                assert_eq!(listed.len(), junk_left as usize, "{stage:?}");
+                let gone = removed + JUNK - junk_left;
+                assert_eq!(store.undelete(account, second(0)).await.unwrap(), gone as usize);
+                assert_eq!(store.listed(account, junk).await.unwrap().len(), JUNK as usize);
                 let again = store.maildrop(account).await.unwrap();
                 let numbers = |maildrop: &posta_store::Maildrop| {
                     maildrop.iter().map(|it| it.number).collect::<Vec<_>>()

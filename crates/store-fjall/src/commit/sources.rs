@@ -6,7 +6,12 @@ use crate::{
     tables::{batch::Batch, schema},
 };
 use posta_mail::{Secret, Timestamp};
-use posta_store::{ClaimedSource, SecretOf, Source, SourceId, StoreError, Token, Visit};
+use posta_store::{
+    AccountId, ClaimedSource, SecretOf, Source, SourceId, StoreError, Token, Visit, check_name,
+};
+
+/// The imports of a removed account that one transaction forgets.
+const FORGOTTEN: usize = 1_000;
 
 impl Committer {
     pub(crate) fn add_source(
@@ -124,13 +129,25 @@ impl Committer {
         Ok(was_there)
     }
 
+    /// Forgets some of the messages that were imported into an account's mailbox. Returns their number.
+    pub(crate) fn forget_some_imports(&mut self, account: AccountId) -> Result<usize, StoreError> {
+        let (mut batch, mut count) = (Batch::new(&self.schema), 0);
+        let prefix = SourceId::imports_of(account).0.to_be_bytes();
+        for guard in self.schema.collected.prefix(prefix).take(FORGOTTEN) {
+            batch.remove(&self.schema.collected, guard.key().map_err(failed)?);
+            count += 1;
+        }
+        self.commit(batch)?;
+        Ok(count)
+    }
+
     pub(crate) fn forget_collected(
         &mut self,
         id: SourceId,
         unique_ids: &[String],
     ) -> Result<(), StoreError> {
         let mut batch = Batch::new(&self.schema);
-        for unique_id in unique_ids {
+        for unique_id in unique_ids.iter().filter(|unique_id| check_name(unique_id).is_ok()) {
             batch.remove(&self.schema.collected, schema::collected_key(id, unique_id));
         }
         self.commit(batch)

@@ -1,6 +1,7 @@
 //! Upgrading stores of earlier formats.
 
 mod folders;
+mod progress;
 mod unsealed;
 
 use super::Committer;
@@ -17,6 +18,7 @@ use crate::{
 };
 use posta_mail::{MailId, crlf::CrlfLines};
 use posta_store::{Item, ItemState, Layout, StoreError};
+use progress::ConversionProgress;
 
 /// About the octets that one transaction moves.
 const MOVE: usize = 1024 * 1024;
@@ -63,9 +65,18 @@ impl Committer {
 
     /// Counts the octets of messages as lines. Formats 1 to 4 told POP3 clients the octets that are kept instead.
     fn count_lines(&mut self) -> Result<(), StoreError> {
-        tracing::info!("the lines of all messages are counted, once: this reads the whole store");
+        // A new store has no format yet, and nothing to be counted.
+        if self.schema.format()?.is_some() {
+            tracing::warn!(
+                "the lines of all messages are counted, once: this reads the whole store. An older program does not open \
+                 it any more: a backup made before is the way back"
+            );
+        }
         let mut batch = Batch::new(&self.schema);
+        let messages = self.schema.mailbox.approximate_len();
+        let mut progress = ConversionProgress::begin("messages whose lines are counted", messages);
         for guard in self.schema.mailbox.iter() {
+            progress.step();
             let (key, value) = key_and_value(guard)?;
             let Some(mut entry) = earlier::decode_entry(&value)? else { continue };
             if self.count_entry(&mut entry)? {
@@ -145,8 +156,11 @@ impl Committer {
         let options = fjall::KeyspaceCreateOptions::default;
         let old = self.schema.database.keyspace(schema::OLD_CONTENT, options).map_err(failed)?;
         let mut batch = Batch::new(&self.schema);
+        let mut progress =
+            ConversionProgress::begin("pieces of mail that are moved", old.approximate_len());
         self.begin()?;
         for guard in old.iter() {
+            progress.step();
             let (key, value) = key_and_value(guard)?;
             let key = key.as_ref().try_into().map_err(|_| damaged("a content's key"))?;
             if self.schema.place(key)?.is_none() {

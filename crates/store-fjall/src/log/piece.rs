@@ -93,7 +93,8 @@ pub(crate) fn whole(piece: &[u8]) -> Option<Header> {
     (header.length as usize == body.len() && header.checksum == sum(octets, body)).then_some(header)
 }
 
-fn sum(header: &[u8], body: &[u8]) -> u64 {
+/// Returns the checksum of a header and a body.
+pub(crate) fn sum(header: &[u8], body: &[u8]) -> u64 {
     xxh3_64_with_seed(body, xxh3_64(&header[CHECKSUM..]))
 }
 

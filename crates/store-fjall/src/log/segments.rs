@@ -56,6 +56,14 @@ pub(crate) struct Segments {
     pub(crate) unreadable: Mutex<Vec<(String, u64)>>,
     /// The missing end of the log, if the start found one.
     pub(crate) missing: Mutex<Option<Missing>>,
+    /// Held by each reader of an earlier moment, for which no segment may be written over.
+    pins: Arc<()>,
+}
+
+/// Keeps all segments from being given back for as long as it exists.
+#[derive(Debug)]
+pub(crate) struct Pin {
+    _pinned: Arc<()>,
 }
 
 impl Segments {
@@ -65,8 +73,24 @@ impl Segments {
         // Its name must be as durable as the changes in it.
         let parent = directory.parent().unwrap_or(directory);
         File::open(parent).and_then(|parent| parent.sync_all()).map_err(io_failed)?;
-        let (open, unreadable, missing) = Default::default();
-        Ok(Self { directory: directory.to_owned(), open, unreadable, missing })
+        let (open, unreadable, missing, pins) = Default::default();
+        Ok(Self { directory: directory.to_owned(), open, unreadable, missing, pins })
+    }
+
+    /// Returns the directory of a store that nobody has open, as it is.
+    pub(crate) fn open_closed(directory: &Path) -> Self {
+        let (open, unreadable, missing, pins) = Default::default();
+        Self { directory: directory.to_owned(), open, unreadable, missing, pins }
+    }
+
+    /// Keeps all segments from being given back.
+    pub(crate) fn pin(&self) -> Pin {
+        Pin { _pinned: self.pins.clone() }
+    }
+
+    /// Returns whether a reader of an earlier moment needs the segments.
+    pub(crate) fn is_pinned(&self) -> bool {
+        Arc::strong_count(&self.pins) > 1
     }
 
     /// Returns the numbers of the segments that exist.
@@ -162,7 +186,8 @@ impl Segments {
         Ok(is_it.then(|| piece.split_off(HEADER)))
     }
 
-    fn reader(&self, number: u64) -> Result<Option<Arc<File>>, StoreError> {
+    /// Opens a segment for reading; none if there is no such file.
+    pub(crate) fn reader(&self, number: u64) -> Result<Option<Arc<File>>, StoreError> {
         if let Some(file) = self.lock().get(&number) {
             return Ok(Some(file.clone()));
         }

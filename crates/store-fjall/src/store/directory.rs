@@ -5,12 +5,16 @@ use crate::{commit::removals::Until, error::failed, tables::schema};
 use posta_mail::{Address, Domain, Timestamp};
 use posta_store::{
     Account, AccountId, AddressOwner, Alias, AliasName, Credentials, Directory, Mailboxes as _,
-    Pending, RemovedAccount, Resolution, SendAs, StoreError,
+    Pending, RemovedAccount, Resolution, SendAs, StoreError, TagSeparators,
 };
 
 impl Directory for FjallStore {
+    fn tags(&self) -> TagSeparators {
+        self.tags.clone()
+    }
+
     fn resolve(&self, address: &Address) -> Pending<'_, Resolution> {
-        let resolution = self.schema().and_then(|schema| schema.resolve(address));
+        let resolution = self.schema().and_then(|schema| schema.resolve(address, &self.tags));
         Box::pin(async move {
             let mut resolution = resolution?;
             self.add_usage(&mut resolution).await?;
@@ -19,9 +23,10 @@ impl Directory for FjallStore {
     }
 
     fn resolve_all(&self, addresses: &[Address]) -> Pending<'_, Vec<Resolution>> {
-        let addresses = addresses.to_vec();
+        let (addresses, tags) = (addresses.to_vec(), self.tags.clone());
         let resolutions = self.read(move |schema| {
-            addresses.iter().map(|address| schema.resolve(address)).collect::<Result<Vec<_>, _>>()
+            let resolved = addresses.iter().map(|address| schema.resolve(address, &tags));
+            resolved.collect::<Result<Vec<_>, _>>()
         });
         Box::pin(async move {
             let mut resolutions = resolutions.await?;
@@ -64,6 +69,16 @@ impl Directory for FjallStore {
         self.alone(move |committer| committer.set_password(&address, credentials))
     }
 
+    fn replace_password(
+        &self,
+        address: &Address,
+        old: String,
+        credentials: Credentials,
+    ) -> Pending<'_, bool> {
+        let address = address.folded();
+        self.alone(move |committer| committer.replace_password(&address, &old, credentials))
+    }
+
     fn set_quota(&self, address: &Address, quota: Option<u64>) -> Pending<'_, ()> {
         let address = address.folded();
         self.alone(move |committer| {
@@ -75,6 +90,13 @@ impl Directory for FjallStore {
         let address = address.folded();
         self.alone(move |committer| {
             committer.change_account(&address, |account| account.send_as = send_as)
+        })
+    }
+
+    fn set_send_only(&self, address: &Address, send_only: bool) -> Pending<'_, ()> {
+        let address = address.folded();
+        self.alone(move |committer| {
+            committer.change_account(&address, |account| account.send_only = send_only)
         })
     }
 

@@ -2,7 +2,10 @@
 
 use super::{FjallStore, cursor::InPieces, now, readers};
 use crate::{
-    commit::{Committer, Request, removals::Until},
+    commit::{
+        Committer, Request,
+        removals::{Asked, Until},
+    },
     tables::{schema, views::Opening},
 };
 use posta_mail::Timestamp;
@@ -44,15 +47,14 @@ impl Mailboxes for FjallStore {
         self.read(move |schema| schema.entries(account, folder, from, limit))
     }
 
-    fn remove(
+    fn remove_from(
         &self,
         account: AccountId,
-        folder: FolderId,
-        uids: Vec<Uid>,
+        names: Vec<(FolderId, Vec<Uid>)>,
         now: Timestamp,
         purge: Timestamp,
     ) -> Pending<'_, usize> {
-        self.request(|done| Request::Remove { account, folder, uids, time: now, purge, done })
+        self.request(|done| Request::Remove(Asked { account, names, time: now, purge, done }))
     }
 
     fn move_entries(

@@ -9,6 +9,7 @@ use futures_channel::oneshot;
 use parking_lot::Mutex;
 use posta_store::{Pending, StoreError};
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
 };
@@ -67,7 +68,7 @@ pub(crate) fn wait<'a, T: Send + 'static>(
     outcome: oneshot::Receiver<Result<T, StoreError>>,
 ) -> Pending<'a, T> {
     Box::pin(async move {
-        let gone = || StoreError::Failed("the reading threads are gone".to_owned());
+        let gone = || StoreError::Failed("the read was broken off".to_owned());
         outcome.await.unwrap_or_else(|_| Err(gone()))
     })
 }
@@ -86,7 +87,10 @@ fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
     loop {
         let job = jobs.lock().recv();
         let Ok(job) = job else { return };
-        job();
+        // A record that cannot be read may make a read panic. Its caller gets an error, and the others still have a thread.
+        if catch_unwind(AssertUnwindSafe(job)).is_err() {
+            tracing::error!("a read failed: this is a bug, please report it with the lines above");
+        }
     }
 }
 
@@ -103,6 +107,17 @@ mod tests {
         assert_eq!(block_on(readers.read(|| Ok(1))).unwrap(), 1);
         go_on.send(2).unwrap();
         assert_eq!(block_on(slow).unwrap(), 2);
+    }
+
+    /// Four panics used to end all reading until a restart.
+    #[test]
+    fn a_read_that_panics_costs_only_itself() {
+        let readers = Readers::start().unwrap();
+        for _ in 0..READERS * 2 {
+            let broken: Pending<'_, ()> = readers.read(|| panic!("what it read"));
+            assert!(block_on(broken).is_err());
+        }
+        assert_eq!(block_on(readers.read(|| Ok(1))).unwrap(), 1);
     }
 
     #[test]

@@ -2,10 +2,14 @@
 
 use super::{FjallStore, now};
 use posta_mail::Secret;
-use posta_store::{Pending, Records, SecretOf};
+use posta_store::{Pending, Records, SecretOf, check_name};
+use std::future::ready;
 
 impl Records for FjallStore {
     fn keep(&self, kind: &'static str, name: &str, record: Option<Vec<u8>>) -> Pending<'_, ()> {
+        if let Err(error) = check_name(name) {
+            return Box::pin(ready(Err(error)));
+        }
         let key = format!("{kind}\0{name}");
         self.alone(move |committer| committer.keep(key, record))
     }
@@ -27,7 +31,10 @@ impl Records for FjallStore {
 
     fn kept_one(&self, kind: &'static str, name: &str) -> Pending<'_, Option<Vec<u8>>> {
         let key = format!("{kind}\0{name}");
-        now(|| self.schema()?.kept_one(&key))
+        now(|| match check_name(name) {
+            Ok(()) => self.schema()?.kept_one(&key),
+            Err(_) => Ok(None),
+        })
     }
 
     fn keep_with_secrets(
@@ -38,6 +45,9 @@ impl Records for FjallStore {
         record: Option<Vec<u8>>,
         secrets: Vec<(SecretOf, Option<Secret>)>,
     ) -> Pending<'_, Option<Vec<u8>>> {
+        if let Err(error) = check_name(name) {
+            return Box::pin(ready(Err(error)));
+        }
         let key = format!("{kind}\0{name}");
         self.alone(move |committer| committer.keep_if(key, expected.as_deref(), record, secrets))
     }

@@ -52,6 +52,10 @@ impl Sources for FjallStore {
         self.read(move |schema| schema.collected(source))
     }
 
+    fn has_collected(&self, source: SourceId, unique_ids: Vec<String>) -> Pending<'_, Vec<bool>> {
+        self.read(move |schema| schema.has_collected(source, &unique_ids))
+    }
+
     fn forget_collected(&self, source: SourceId, unique_ids: Vec<String>) -> Pending<'_, ()> {
         self.alone(move |committer| committer.forget_collected(source, &unique_ids))
     }

@@ -6,14 +6,22 @@ use crate::{
     tables::schema,
 };
 use posta_mail::Timestamp;
-use posta_store::{Pending, StoreError, Upkeep};
+use posta_store::{Backups, Nodes, Pending, StoreError, StoreFigures, Upkeep};
 use std::ops::Bound;
 
+impl Nodes for FjallStore {}
+
 impl Upkeep for FjallStore {
+    fn ready(&self) -> Pending<'_, ()> {
+        let found = self.alone(|committer| Ok(committer.ready()));
+        Box::pin(async { found.await? })
+    }
+
     fn sweep(&self, now: Timestamp) -> Pending<'_, usize> {
         Box::pin(async move {
             // Large removals must be carried out before their messages can be purged.
             // Files of the log that nothing needs since the last checkpoint are taken back on the way.
+            self.snapshots.expire(now);
             let begin = self.after(Until::Due(now), |committer| {
                 committer.release_segments();
                 Ok(())
@@ -29,6 +37,14 @@ impl Upkeep for FjallStore {
             });
             Ok(accounts + messages.await?)
         })
+    }
+
+    fn figures(&self) -> StoreFigures {
+        self.meters.read()
+    }
+
+    fn backups(&self) -> Option<&dyn Backups> {
+        Some(self)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What changed. The committing thread tells it, once a change is durable and in the tables.
 
 use super::FjallStore;
-use posta_store::{Subject, Watch, Watcher};
+use posta_store::{HistoryFollower, Subject, Watch, Watcher};
 
 impl Watch for FjallStore {
     fn directory_version(&self) -> u64 {
@@ -10,5 +10,9 @@ impl Watch for FjallStore {
 
     fn watch(&self, subjects: &[Subject]) -> Watcher {
         self.watchers.watch(subjects)
+    }
+
+    fn follow(&self) -> HistoryFollower {
+        self.watchers.follow()
     }
 }

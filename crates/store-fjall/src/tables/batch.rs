@@ -10,7 +10,7 @@ use crate::{
     log::{Place, Position},
 };
 use fjall::{OwnedWriteBatch, UserKey, UserValue};
-use posta_store::{AccountId, DOMAIN_KEYS, StoreError, Subject};
+use posta_store::{AccountId, Event, StoreError, Subject, is_of_directory};
 use std::{collections::BTreeSet, mem::take};
 
 /// The length, in the log, of the value of a key that is removed.
@@ -25,6 +25,8 @@ pub(crate) struct Batch {
     pub(crate) hidden: Vec<Place>,
     /// The effects on the queue's lanes.
     pub(crate) effects: Vec<Effect>,
+    /// The events, for those who follow the history.
+    pub(crate) told: Vec<Event>,
     /// The folders that messages arrive in, and those that messages leave, with the ranges of UIDs of these
     /// messages ([`posta_store::Block`]).
     pub(crate) arrived: Vec<AccountFolder>,
@@ -54,6 +56,7 @@ impl Batch {
             shown: Vec::new(),
             hidden: Vec::new(),
             effects: Vec::new(),
+            told: Vec::new(),
             arrived: Vec::new(),
             left: BTreeSet::new(),
             numbers: Numbers {
@@ -85,7 +88,7 @@ impl Batch {
             if self.mailboxes.last() != account.as_ref() {
                 self.mailboxes.extend(account);
             }
-        } else if directory.contains(&table) || (table == kept && is_of_domain_keys(key)) {
+        } else if directory.contains(&table) || (table == kept && is_record_of_directory(key)) {
             self.directory = true;
         }
     }
@@ -161,16 +164,34 @@ impl Batch {
     }
 
     /// Returns the batch of records from the log.
-    pub(crate) fn replay(schema: &Schema, mut records: &[u8]) -> Result<Self, StoreError> {
+    pub(crate) fn replay(schema: &Schema, records: &[u8]) -> Result<Self, StoreError> {
+        Self::replay_some(schema, records, |_| true)
+    }
+
+    /// Returns the batch of those records from the log that are of wanted tables, which are named by their numbers.
+    pub(crate) fn replay_some(
+        schema: &Schema,
+        mut records: &[u8],
+        is_wanted: impl Fn(u8) -> bool,
+    ) -> Result<Self, StoreError> {
         let mut batch = Self::new(schema);
         while !records.is_empty() {
-            batch.replay_one(schema, &mut records).ok_or_else(|| damaged("a record of the log"))?;
+            let replayed = batch.replay_one(schema, &mut records, &is_wanted);
+            replayed.ok_or_else(|| damaged("a record of the log"))?;
         }
         Ok(batch)
     }
 
-    fn replay_one(&mut self, schema: &Schema, records: &mut &[u8]) -> Option<()> {
+    fn replay_one(
+        &mut self,
+        schema: &Schema,
+        records: &mut &[u8],
+        is_wanted: impl Fn(u8) -> bool,
+    ) -> Option<()> {
         let Record { table: number, key, value } = Record::take(records)?;
+        if !is_wanted(number) {
+            return Some(());
+        }
         let table = schema.table(number)?;
         match value {
             None => self.tables.remove(table, key),
@@ -180,9 +201,10 @@ impl Batch {
     }
 }
 
-/// Returns whether a record of the table `kept` says which keys sign the mail of a domain.
-fn is_of_domain_keys(key: &[u8]) -> bool {
-    key.strip_prefix(DOMAIN_KEYS.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
+/// Returns whether a record of the table `kept` is of a kind that is part of the directory.
+fn is_record_of_directory(key: &[u8]) -> bool {
+    let kind = key.split(|&octet| octet == 0).next().and_then(|kind| str::from_utf8(kind).ok());
+    kind.is_some_and(is_of_directory)
 }
 
 /// A record in the log: the change of one key.

@@ -1,6 +1,9 @@
 //! Reading the places of contents; checkpoints, up to which the tables have the log's changes.
 
-use super::schema::{self, Schema};
+use super::{
+    schema::{self, Schema},
+    table::Table,
+};
 use crate::{
     error::failed,
     log::{ContentKey, Place, Position},
@@ -28,7 +31,9 @@ impl Schema {
         self.flush()?;
         let value = schema::encode_position(at);
         self.meta.insert(schema::CHECKPOINT, value).map_err(failed)?;
-        self.meta.rotate_memtable().map_err(failed)?;
+        // Nor may the position itself be in the journal alone: a start that goes back to an earlier one would put
+        // changes into the tables again whose later ones were in segments that have been given back.
+        self.write_out(&[&self.meta])?;
         self.database.persist(PersistMode::SyncAll).map_err(failed)
     }
 
@@ -70,11 +75,15 @@ impl Schema {
     /// # Errors
     /// When the files cannot be written, or not in time.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
-        for table in self.tables() {
+        self.write_out(&self.tables())
+    }
+
+    fn write_out(&self, tables: &[&Table]) -> Result<(), StoreError> {
+        for table in tables {
             table.rotate_memtable().map_err(failed)?;
         }
         for _ in 0..FLUSH_WAITS {
-            if self.tables().iter().all(|table| table.sealed_memtable_count() == 0) {
+            if tables.iter().all(|table| table.sealed_memtable_count() == 0) {
                 return Ok(());
             }
             thread::sleep(FLUSH_WAIT);

@@ -6,7 +6,7 @@ use super::{
     schema::{self, EntryKey, Ledger, Moved, Schema},
 };
 use crate::error::{damaged, failed};
-use posta_store::{AccountId, Entry, Folder, FolderId, FolderName, Role, StoreError, Uid};
+use posta_store::{AccountId, Entry, Flags, Folder, FolderId, FolderName, Role, StoreError, Uid};
 
 /// The most moves of a message that are followed from an old name.
 const MOVES: usize = 100;
@@ -202,6 +202,45 @@ impl Schema {
             Some(value) => schema::decode_ledger(&value),
             None => Ok(Ledger::default()),
         }
+    }
+}
+
+/// The counts of a folder's messages, as they are counted anew.
+#[derive(Debug, Default)]
+pub(crate) struct FolderCounts {
+    /// The UID from which on messages are not counted; none to count all.
+    below: Option<Uid>,
+    messages: u64,
+    octets: u64,
+    unseen: u64,
+    last: Uid,
+}
+
+impl FolderCounts {
+    /// Begins to count the messages below a UID; without one, all.
+    pub(crate) fn below(below: Option<Uid>) -> Self {
+        Self { below, ..Self::default() }
+    }
+
+    pub(crate) fn add(&mut self, entry: &Entry) {
+        if self.below.is_none_or(|below| entry.uid < below) {
+            self.messages += 1;
+            self.octets += entry.octets;
+            self.unseen += u64::from(!entry.flags.has(Flags::SEEN));
+            self.last = entry.uid.max(self.last);
+        }
+    }
+
+    /// Returns whether a folder's record has these counts.
+    pub(crate) fn are_of(&self, folder: &Folder) -> bool {
+        let Folder { messages, octets, unseen, .. } = *folder;
+        (self.messages, self.octets, self.unseen) == (messages, octets, unseen)
+    }
+
+    /// Writes the counts into a folder's record.
+    pub(crate) fn put_into(&self, folder: &mut Folder) {
+        (folder.messages, folder.octets, folder.unseen) = (self.messages, self.octets, self.unseen);
+        folder.uid_next = folder.uid_next.max(Uid(self.last.0.saturating_add(1)));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{key_and_value, schema::Schema};
 use crate::error::{damaged, failed};
-use posta_store::StoreError;
+use posta_store::{NAME, StoreError, check_name};
 
 impl Schema {
     pub(crate) fn kept_one(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -20,6 +20,11 @@ impl Schema {
         after: Option<&str>,
         most: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        // No name is longer, so none is between what is cut off and what is left, and none begins with a longer prefix.
+        let after = after.map(|after| &after[..after.floor_char_boundary(NAME)]);
+        if check_name(prefix).is_err() {
+            return Ok(Vec::new());
+        }
         let of_kind = format!("{kind}\0");
         let begin = format!("{of_kind}{prefix}");
         // No name contains NUL, so nothing is between a name and this.

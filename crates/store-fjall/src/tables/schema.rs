@@ -46,8 +46,9 @@ mod entries;
 mod removals;
 
 pub(crate) use directory::{
-    ADDED_BY_ITSELF, USED, decode_domain, encode_account, encode_domain_alias,
-    encode_removed_account, encode_targets, index_keys, removed_account_key,
+    ADDED_BY_ITSELF, USED, decode_domain, decode_targets, domain_alias_in, encode_account,
+    encode_domain_alias, encode_removed_account, encode_targets, index_keys, is_of_accounts,
+    listed_account, removed_account_key,
 };
 
 pub(crate) use entries::*;
@@ -79,7 +80,7 @@ use xxhash_rust::xxh3::xxh3_64;
 ///    earlier mailboxes.
 /// 9. `listing` exists, and large removals are carried out after they were decided. An earlier program would not drop the
 ///    blocks of messages that it removes, and would show messages whose removal is not carried out.
-const FORMAT: u64 = 9;
+pub(crate) const FORMAT: u64 = 9;
 
 /// The first format whose queue has a lane for each destination.
 pub(crate) const LANES: u64 = 4;
@@ -125,8 +126,17 @@ pub(crate) const UNSEALED: &str = "unsealed";
 pub(crate) const INDEXED: &str = "accounts-indexed";
 /// Exists while the table `due` is being rebuilt from `queue`.
 pub(crate) const REBUILDING_DUE: &str = "rebuilding-due";
+/// The name of the store that is being copied into this one, and the place behind the last page.
+pub(crate) const COPY_OF: &str = "copy-of";
+pub(crate) const COPY_PLACE: &str = "copy-place";
 /// The last id that an account was given.
 pub(crate) const LAST_ACCOUNT: &str = "last-account";
+
+/// Returns whether a record of the table `meta` is about the log and the files of this store, so that it means nothing
+/// in another that is made of its rows.
+pub(crate) fn is_of_files(key: &[u8]) -> bool {
+    [CHECKPOINT, APPLIED, DAMAGED, REBUILDING_DUE].iter().any(|name| name.as_bytes() == key)
+}
 
 /// The first octet of each record that may gain fields.
 pub(crate) const RECORD_VERSION: u8 = 1;
@@ -269,6 +279,15 @@ impl Schema {
             &self.listing,
             &self.removing,
         ]
+    }
+
+    /// Returns the tables of which a store can be made. The others say where contents lie in the log, or follow from
+    /// these.
+    pub(crate) fn backed_up(&self) -> impl Iterator<Item = &Table> {
+        let others =
+            [&self.place, &self.segment, &self.arriving, &self.due, &self.leased, &self.listing];
+        let others = others.map(|table| table.number);
+        self.tables().into_iter().filter(move |table| !others.contains(&table.number))
     }
 
     /// Returns the table with a number in the log.

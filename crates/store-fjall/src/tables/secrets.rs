@@ -6,7 +6,7 @@ use crate::{
     key_file::{FileId, KeyFile, KeyFileError, Sealed},
 };
 use posta_mail::Secret;
-use posta_store::{SecretOf, StoreError};
+use posta_store::{AccountId, KeyId, SecretOf, SourceId, StoreError};
 
 /// The most tries to read a secret that changes meanwhile.
 const READS: usize = 8;
@@ -86,8 +86,25 @@ pub(crate) fn name(of: SecretOf) -> String {
     match of {
         SecretOf::Source(id) => format!("the password of source {id}"),
         SecretOf::Apop(account) => format!("the password for APOP of account {}", account.0),
-        SecretOf::Key(id) => format!("the private key {:016x}, which signs mail,", id.0),
+        SecretOf::Key(id) => format!("the private key {:016x}", id.0),
     }
+}
+
+/// Returns whose secret it is, by its key in the table.
+pub(crate) fn of_key(key: &[u8]) -> Option<SecretOf> {
+    let (kind, id) = key.split_first()?;
+    let id = u64::from_be_bytes(id.try_into().ok()?);
+    match kind {
+        b's' => Some(SecretOf::Source(SourceId(id))),
+        b'a' => Some(SecretOf::Apop(AccountId(id))),
+        b'k' => Some(SecretOf::Key(KeyId(id))),
+        _ => None,
+    }
+}
+
+/// Returns what a secret is, by its key in the table.
+pub(crate) fn name_of_key(key: &[u8]) -> String {
+    of_key(key).map_or_else(|| "a secret of an unknown kind".to_owned(), name)
 }
 
 fn cannot_open(of: SecretOf, error: &KeyFileError) -> StoreError {
@@ -95,8 +112,7 @@ fn cannot_open(of: SecretOf, error: &KeyFileError) -> StoreError {
         SecretOf::Source(_) => "`posta collect add` with the same account, --server and --user",
         SecretOf::Apop(_) => "`posta account password ADDRESS --apop`",
         SecretOf::Key(_) => {
-            let cure =
-                "put the key file back, or make other keys: `posta domain keys rotate DOMAIN`";
+            let cure = "put the key file back; or make other keys that sign mail: `posta domain keys rotate DOMAIN`";
             return StoreError::Sealed(format!("{} cannot be read: {error}; {cure}", name(of)));
         }
     };

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::error::failed;
 use posta_mail::Timestamp;
-use posta_store::{Source, SourceId, StoreError};
+use posta_store::{Source, SourceId, StoreError, check_name};
 use std::collections::BTreeMap;
 
 impl Schema {
@@ -48,5 +48,19 @@ impl Schema {
             collected.insert(unique_id, schema::decode_time(&value)?);
         }
         Ok(collected)
+    }
+
+    pub(crate) fn has_collected(
+        &self,
+        id: SourceId,
+        unique_ids: &[String],
+    ) -> Result<Vec<bool>, StoreError> {
+        let has = |unique_id: &String| {
+            if check_name(unique_id).is_err() {
+                return Ok(false);
+            }
+            self.collected.contains_key(schema::collected_key(id, unique_id)).map_err(failed)
+        };
+        unique_ids.iter().map(has).collect()
     }
 }

@@ -13,6 +13,11 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// Returns the table's name.
+    pub(crate) fn name(&self) -> String {
+        self.keyspace.name().to_string()
+    }
+
     /// Returns the first keys of a range, at most as many as `limit`.
     pub(crate) fn first_keys(
         &self,

@@ -1,12 +1,10 @@
 //! Content that is longer than a chunk comes piece by piece, and goes with the last message that shows it.
 
-use super::{INBOX, Make, add, at, message, read, sweep, uids};
+use super::{INBOX, add, at, message, read, sweep, uids};
 use crate::{AccountId, CHUNK, Store};
 use posta_mail::{MailId, crlf::lines_of};
 
-pub(super) async fn run(make: Make<'_>) {
-    long_content_comes_in_chunks(&*make()).await;
-}
+cases![long_content_comes_in_chunks,];
 
 async fn long_content_comes_in_chunks(store: &dyn Store) {
     let ana = add(store, "ana@x.test").await;

@@ -1,20 +1,19 @@
 //! Folders, what is in them, and what has changed.
 
-use super::{INBOX, Make, add, at, message, read, sweep, uids, unique_ids};
+use super::{INBOX, add, at, message, read, sweep, uids, unique_ids};
 use crate::{
     AccountId, FlagChange, Flags, Folder, FolderId, FolderName, Keyword, ModSeq, Role, Store,
     StoreError, Uid,
 };
 
-/// Runs these rules.
-pub(super) async fn run(make: Make<'_>) {
-    are_there_from_the_start(&*make()).await;
-    are_named_and_removed(&*make()).await;
-    messages_move(&*make()).await;
-    flags_are_kept(&*make()).await;
-    changes_are_told(&*make()).await;
-    changes_are_forgotten(&*make()).await;
-}
+cases![
+    are_there_from_the_start,
+    are_named_and_removed,
+    messages_move,
+    flags_are_kept,
+    changes_are_told,
+    changes_are_forgotten,
+];
 
 pub(super) fn name(text: &str) -> FolderName {
     text.parse().unwrap()

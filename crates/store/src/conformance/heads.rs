@@ -1,12 +1,9 @@
 //! What a server puts above contents.
 
-use super::{INBOX, Make, add, at, delivery, item, message, read, sweep, uids};
+use super::{INBOX, add, at, delivery, item, message, read, sweep, uids};
 use crate::{CHUNK, Settlement, Store};
 
-/// Runs these rules.
-pub(super) async fn run(make: Make<'_>) {
-    are_read_first(&*make()).await;
-}
+cases![are_read_first,];
 
 /// What is put above a content is read before it, and goes with it.
 async fn are_read_first(store: &dyn Store) {

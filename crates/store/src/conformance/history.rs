@@ -1,11 +1,9 @@
-//! A message's events are kept in their order, and forgotten by age.
+//! A message's events are kept in their order, followed as they are written, and forgotten by age.
 
-use super::{Make, at};
-use crate::{Event, Store, What};
+use super::{at, message, queue::item};
+use crate::{Event, Followed, Settlement, Store, What};
 
-pub(super) async fn run(make: Make<'_>) {
-    events_are_kept_in_order(&*make()).await;
-}
+cases![events_are_kept_in_order, events_are_followed,];
 
 async fn events_are_kept_in_order(store: &dyn Store) {
     let event = |number, second, destination: &str| Event {
@@ -30,4 +28,38 @@ async fn events_are_kept_in_order(store: &dyn Store) {
     assert_eq!(store.events(Some(newer.id), 1).await.unwrap(), told[..2]);
     assert_eq!(store.forget(at(2)).await.unwrap(), 2);
     assert_eq!(store.events(None, 10).await.unwrap(), [newest, newer]);
+}
+
+async fn events_are_followed(store: &dyn Store) {
+    let event = |destination: &str| Event {
+        id: posta_mail::MailId::new(at(0), 1),
+        time: at(1),
+        what: What::Removed { destination: destination.to_owned() },
+    };
+    store.note(vec![event("before")]).await.unwrap();
+    let (mut follower, mut other) = (store.follow(), store.follow());
+    assert_eq!(follower.take(), None, "what was written before");
+    let mut accepted = message(1, at(0), b"x\r\n", &[]);
+    (accepted.items, accepted.events) = (vec![item(1, 0, at(0), 0)], vec![event("accepted")]);
+    let id = accepted.items[0].id;
+    store.accept(accepted).await.unwrap();
+    store.note(vec![event("noted"), event("noted too")]).await.unwrap();
+    let settlement = Settlement {
+        item: id,
+        token: None,
+        time: at(7),
+        left: None,
+        deliveries: Vec::new(),
+        reports: Vec::new(),
+        events: vec![event("settled")],
+    };
+    store.settle(settlement.clone()).await.unwrap();
+    // The item is gone, so that nothing is written.
+    store.settle(settlement).await.unwrap();
+    for destination in ["accepted", "noted", "noted too", "settled"] {
+        for follower in [&mut follower, &mut other] {
+            assert_eq!(follower.take(), Some(Followed::Event(event(destination).into())));
+        }
+    }
+    assert_eq!((follower.take(), other.take()), (None, None));
 }

@@ -1,23 +1,26 @@
 //! Removals of more messages than a store may want to remove in one go: nobody sees a part of them.
 
-use super::{INBOX, Make, add, at, folders, message, read, sweep, uids, unique_ids};
+use super::{INBOX, add, at, folders, message, read, sweep, uids, unique_ids};
 use crate::{AccountId, FlagChange, Flags, FolderId, ModSeq, Store, StoreError, Uid, Usage};
 
 /// Messages of the mailbox.
 const MANY: u32 = 2_500;
 
-pub(super) async fn run(make: Make<'_>) {
-    many_go_at_once(&*make()).await;
-    many_come_back(&*make()).await;
-    many_are_purged(&*make()).await;
-    an_account_with_many_goes_and_comes_back(&*make()).await;
-}
+cases![
+    many_go_at_once,
+    many_of_two_folders_go_together,
+    many_come_back,
+    many_are_purged,
+    an_account_with_many_goes_and_comes_back,
+];
 
 /// Puts many messages into an inbox, one content in all of them, and one more.
 async fn fill(store: &dyn Store, account: AccountId) -> Vec<Uid> {
     let to = vec![account; MANY as usize];
-    store.accept(message(1, at(0), b"many\r\n", &to)).await.unwrap();
-    store.accept(message(2, at(1), b"one\r\n", &[account])).await.unwrap();
+    // No two messages have the same id.
+    let number = 100 * account.0;
+    store.accept(message(number, at(0), b"many\r\n", &to)).await.unwrap();
+    store.accept(message(number + 1, at(1), b"one\r\n", &[account])).await.unwrap();
     (1..=MANY).map(Uid).collect()
 }
 
@@ -77,6 +80,28 @@ async fn many_go_at_once(store: &dyn Store) {
     store.accept(message(3, at(3), b"new\r\n", &[ana])).await.unwrap();
     assert_eq!(uids(store, ana).await, [last, Uid(MANY + 2)]);
     assert_eq!(store.folders(ana).await.unwrap()[0].messages, 2);
+}
+
+async fn many_of_two_folders_go_together(store: &dyn Store) {
+    let ana = add(store, "ana@x.test").await;
+    let many = fill(store, ana).await;
+    let junk = FolderId::JUNK;
+    let moved = store.move_entries(ana, INBOX, junk, many[..9].to_vec(), at(2), at(99)).await;
+    let junked: Vec<_> = moved.unwrap().into_iter().map(|(_, uid)| uid).collect();
+    // A few, which any store removes at once, and many.
+    for (count, time) in [(2, 3), (many.len(), 4)] {
+        let names =
+            vec![(INBOX, many[many.len() - count..].to_vec()), (junk, junked[..4].to_vec())];
+        let removed = store.remove_from(ana, names, at(time), at(99)).await.unwrap();
+        assert_eq!(removed, if count == 2 { 2 + 4 } else { many.len() - 9 + 4 });
+        let left = uids(store, ana).await.len();
+        assert_eq!(left, if count == 2 { many.len() - 9 + 1 - 2 } else { 1 });
+        assert_eq!(store.listed(ana, junk).await.unwrap().len(), 5);
+        assert_eq!(store.undelete(ana, at(time)).await.unwrap(), removed);
+        let junk = store.listed(ana, junk).await.unwrap();
+        assert_eq!(junk.len(), 9);
+    }
+    assert_eq!(store.remove_from(ana, Vec::new(), at(5), at(99)).await.unwrap(), 0);
 }
 
 async fn many_come_back(store: &dyn Store) {

@@ -1,15 +1,15 @@
 //! What is accepted stands in the mailboxes, wholly or not at all, under names that are never used again.
 
-use super::{INBOX, Make, add, at, listed, message, read, sweep, uids, unique_ids};
+use super::{INBOX, add, at, listed, message, read, sweep, uids, unique_ids};
 use crate::{AccountId, Maildrop, Store, StoreError, Uid, Usage};
 use posta_mail::MailId;
 
-pub(super) async fn run(make: Make<'_>) {
-    a_message_for_two_is_kept_once(&*make()).await;
-    maildrops_are_up_to_date(&*make()).await;
-    acceptance_is_all_or_nothing(&*make()).await;
-    unique_ids_increase(&*make()).await;
-}
+cases![
+    a_message_for_two_is_kept_once,
+    maildrops_are_up_to_date,
+    acceptance_is_all_or_nothing,
+    unique_ids_increase,
+];
 
 async fn a_message_for_two_is_kept_once(store: &dyn Store) {
     let (ana, bob) = (add(store, "ana@x.test").await, add(store, "bob@x.test").await);

@@ -1,6 +1,6 @@
 //! Items of the queue are claimed by one at a time, in their order, and settled once.
 
-use super::{INBOX, Make, add, at, delivery, message, read, uids};
+use super::{INBOX, add, at, delivery, message, read, uids};
 use crate::{
     Claimed, Destination, Envelope, Item, ItemId, ItemState, Settled, Settlement, Store, Waiting,
 };
@@ -10,15 +10,15 @@ use posta_mail::{
 };
 use std::collections::BTreeSet;
 
-pub(super) async fn run(make: Make<'_>) {
-    items_are_claimed_once_and_in_order(&*make()).await;
-    what_is_in_quarantine_stays_there(&*make()).await;
-    times_are_as_fine_as_the_clock(&*make()).await;
-    destinations_have_their_turns(&*make()).await;
-    content_stays_while_anything_shows_it(&*make()).await;
-    a_settlement_is_one_change(&*make()).await;
-    an_old_token_changes_nothing(&*make()).await;
-}
+cases![
+    items_are_claimed_once_and_in_order,
+    what_is_in_quarantine_stays_there,
+    times_are_as_fine_as_the_clock,
+    destinations_have_their_turns,
+    content_stays_while_anything_shows_it,
+    a_settlement_is_one_change,
+    an_old_token_changes_nothing,
+];
 
 /// An item of a message that [`super::message`] would make of the same number, due at this time.
 #[must_use]
@@ -81,10 +81,10 @@ async fn items_are_claimed_once_and_in_order(store: &dyn Store) {
         items.iter().map(|&(index, due, priority)| item(1, index, at(due), priority)).collect();
     put(store, 1, items.clone()).await;
     assert_eq!(store.next_due().await.unwrap(), Some(at(1)));
-    assert_eq!(claim(store, 0).await, []);
+    assert_eq!(claim(store, 0).await, [0_u32; 0]);
     assert_eq!(claim(store, 10).await, [2, 1], "the higher priority, then the earlier");
     assert_eq!(claim(store, 10).await, [0, 4]);
-    assert_eq!(claim(store, 10).await, [], "they are leased");
+    assert_eq!(claim(store, 10).await, [0_u32; 0], "they are leased");
     assert_eq!(claim(store, 115).await, [2, 1], "a lease ends");
     let first = vec![(items[0].id, at(7)), (items[1].id, at(7))];
     let held = store.reschedule(first.clone(), ItemState::Held).await.unwrap();
@@ -103,14 +103,14 @@ async fn items_are_claimed_once_and_in_order(store: &dyn Store) {
     let settlement = Settlement { left: Some(left), ..done(all[1].id) };
     assert_eq!(store.settle(settlement).await.unwrap(), Settled::Done);
     assert!(store.next_due().await.unwrap() <= Some(at(60)), "a time before which nothing is due");
-    assert_eq!(claim(store, 55).await, []);
+    assert_eq!(claim(store, 55).await, [0_u32; 0]);
     assert_eq!(store.next_due().await.unwrap(), Some(at(60)));
 }
 
 async fn what_is_in_quarantine_stays_there(store: &dyn Store) {
     let quarantined = Item { state: ItemState::Quarantined, ..item(3, 0, at(1), 0) };
     put(store, 3, vec![quarantined.clone()]).await;
-    assert_eq!(claim(store, 10).await, []);
+    assert_eq!(claim(store, 10).await, [0_u32; 0]);
     assert_eq!(store.items(None, 10).await.unwrap()[0].state, ItemState::Quarantined);
     let released = store.reschedule(vec![(quarantined.id, at(10))], ItemState::Waiting).await;
     assert_eq!(released.unwrap(), 1);
@@ -120,7 +120,7 @@ async fn what_is_in_quarantine_stays_there(store: &dyn Store) {
 async fn times_are_as_fine_as_the_clock(store: &dyn Store) {
     let due = Timestamp::new(at(1).as_second(), 123_456_789).unwrap();
     put(store, 1, vec![item(1, 0, due, 0)]).await;
-    assert_eq!(claim(store, 1).await, []);
+    assert_eq!(claim(store, 1).await, [0_u32; 0]);
     assert_eq!(claim(store, 2).await, [0]);
 }
 
@@ -146,7 +146,7 @@ async fn destinations_have_their_turns(store: &dyn Store) {
     assert_eq!(numbers, [0, 1, 6].into(), "no more of one than its share");
     let destination = |domain: &str| Destination::Domain(domain.to_owned());
     store.pause(&destination(full), at(50)).await.unwrap();
-    assert_eq!(share(store, 11, 9, 2).await, []);
+    assert_eq!(share(store, 11, 9, 2).await, [0_u32; 0]);
     assert_eq!(store.next_due().await.unwrap(), Some(at(50)));
     store.pause(&destination(full), at(12)).await.unwrap();
     assert_eq!(share(store, 12, 3, 9).await, [2, 3, 4]);
@@ -225,7 +225,7 @@ async fn an_old_token_changes_nothing(store: &dyn Store) {
     assert_eq!(store.settle(settlement(&first)).await.unwrap(), Settled::Fenced);
     assert_eq!(uids(store, ana).await, []);
     assert_eq!(store.items(None, 9).await.unwrap().len(), 1);
-    assert_eq!(claim_all(store, 15).await, [], "the second still has it");
+    assert_eq!(claim_all(store, 15).await, [0_u32; 0], "the second still has it");
     // A lease that has ended is good for as long as nobody else has claimed the item.
     put(store, 2, vec![item(2, 0, at(1), 0)]).await;
     let other = claim(15, 17).await;

@@ -1,152 +1,85 @@
-//! Long random sequences of operations, compared with the in-memory reference.
+//! Long random sequences of operations, compared with the in-memory reference: what each returns, and what can be read
+//! after it. Now and then the store is opened again.
 
-use super::{INBOX, add, at, folders, message, read, sweep, uids};
-use crate::{AccountId, FlagChange, Flags, FolderId, MemoryStore, ModSeq, Store, Summary, Uid};
+mod directory;
+mod mailboxes;
+mod queue;
+mod records;
 
-/// Does the same random things to a store and to the reference, and compares what they show.
-pub(super) async fn run(store: &dyn Store, seed: u64) {
-    let reference = MemoryStore::new();
-    let both: [&dyn Store; 2] = [store, &reference];
-    let mut random = Random(seed);
-    let names = ["ana@x.test", "bob@x.test", "cid@y.test"];
-    let mut ids = Vec::new();
-    for name in names {
-        let added = [add(both[0], name).await, add(both[1], name).await];
-        assert_eq!(added[0], added[1]);
-        ids.push(added[0]);
-    }
-    let mut known: Vec<ModSeq> = vec![ModSeq(0); 3];
-    for step in 0..300u64 {
-        let now = at(random.below(50) as i64 + step as i64);
-        let whose = random.below(3) as usize;
-        let account = ids[whose];
-        let choice = random.below(16);
-        let asked = Asked::draw(&reference, account, &ids, &mut random).await;
-        let mut counts = Vec::new();
-        for store in both {
-            counts.push(asked.does(store, choice, (step, now), account).await);
-        }
-        assert_eq!(counts[0], counts[1], "seed {seed}, step {step}, operation {choice}");
-        compare(both, &ids, seed, step).await;
-        let limit = random.below(9) as usize + 1;
-        let told = folders::changes(both[0], account, known[whose], limit).await;
-        let expected = folders::changes(both[1], account, known[whose], limit).await;
-        assert_eq!(told, expected, "seed {seed}, step {step}, operation {choice}");
-        if random.below(3) == 0 {
-            known[whose] = told.map_or_else(|| known[whose], |(.., up_to)| up_to);
-        }
-    }
+use super::{Case, Site};
+use crate::{MemoryStore, Store, StoreError};
+use std::fmt::Debug;
+
+/// The operations of one sequence.
+const STEPS: u64 = 300;
+
+/// One of this many operations is a restart.
+const RESTARTS: u64 = 60;
+
+/// Lists the worlds, and their initial states.
+macro_rules! worlds {
+    ($($name:ident: $state:ty),* $(,)?) => {
+        pub(in crate::conformance) const CASES: &[Case] = &[$(Case::random(
+            concat!(module_path!(), "::", stringify!($name)),
+            |site, seed| Box::pin(sequence(site, seed, <$state>::default())),
+        )),*];
+    };
 }
 
-/// What is asked of both stores.
-struct Asked {
-    folder: FolderId,
-    to_folder: FolderId,
-    some: Vec<Uid>,
-    content: Vec<u8>,
-    to: Vec<AccountId>,
-    name: String,
-    flags: u64,
-}
+worlds![
+    mailboxes: mailboxes::MailboxWorld,
+    queue: queue::QueueWorld,
+    directory: directory::DirectoryWorld,
+    records: records::RecordWorld,
+];
 
-impl Asked {
+/// A part of the store, what can be done in it, and what is known of it.
+trait World {
+    /// An operation.
+    type Operation: Debug;
+
+    /// Prepares both stores, which are empty.
+    async fn begin(&mut self, both: [&dyn Store; 2]);
+
+    /// Draws the next operation, which may depend on what the reference has.
     async fn draw(
+        &mut self,
         reference: &MemoryStore,
-        account: AccountId,
-        ids: &[AccountId],
+        step: u64,
         random: &mut Random,
-    ) -> Self {
-        use crate::{Folders, Mailboxes};
-        let all = reference.folders(account).await.unwrap();
-        let mut pick = || all[random.below(all.len() as u64) as usize].clone();
-        let (folder, to_folder) = (pick().id, pick().id);
-        let visible = reference.entries(account, folder, Uid(0), 999).await.unwrap();
-        let visible = visible.into_iter().map(|entry| entry.uid);
-        let some = visible.filter(|_| random.below(3) == 0).collect();
-        let content = vec![b'x'; random.below(40) as usize + 1];
-        let to = ids.iter().copied().filter(|_| random.below(2) == 0).collect();
-        let (name, flags) = (format!("f{}", random.below(5)), random.below(64));
-        Self { folder, to_folder, some, content, to, name, flags }
-    }
+    ) -> Self::Operation;
 
-    async fn does(
-        &self,
-        store: &dyn Store,
-        choice: u64,
-        (step, now): (u64, posta_mail::Timestamp),
-        account: AccountId,
-    ) -> usize {
-        let (some, purge) = (self.some.clone(), at(step as i64 + 60));
-        match choice {
-            0..=4 if self.to.is_empty() => 0,
-            0..=4 => {
-                let mut message = message(step, now, &self.content, &self.to);
-                message.deliveries.iter_mut().for_each(|it| it.folder = self.to_folder);
-                store.accept(message).await.unwrap();
-                0
-            }
-            5..=6 => store.remove(account, self.folder, some, now, purge).await.unwrap(),
-            7 => store.undelete(account, at(step as i64)).await.unwrap(),
-            8 => sweep(store, now).await,
-            9..=10 => {
-                let (from, to) = (self.folder, self.to_folder);
-                store.move_entries(account, from, to, some, now, purge).await.unwrap().len()
-            }
-            11..=12 => {
-                let flags = Flags(self.flags as u32);
-                let change = FlagChange { add: flags, replaces: true, ..FlagChange::default() };
-                let told = store.set_flags(account, self.folder, some, change, None, now).await;
-                told.unwrap().changed.len()
-            }
-            13 => {
-                store.retrieved(account, uids(store, account).await, now).await.unwrap();
-                store.expire(at(step as i64), now, purge).await.unwrap()
-            }
-            14 => {
-                let name = folders::name(&self.name);
-                store.add_folder(account, name, None, now).await.map_or(0, |id| id.0 as usize)
-            }
-            _ => match step % 2 {
-                0 => usize::from(store.remove_folder(account, self.folder).await.is_ok()),
-                _ => {
-                    let name = folders::name(&self.name);
-                    let renamed = store.rename_folder(account, self.folder, name, now).await;
-                    usize::from(renamed.is_ok())
-                }
-            },
-        }
-    }
+    /// Runs an operation. Returns its result in words.
+    async fn run(&self, store: &dyn Store, operation: &Self::Operation) -> String;
+
+    /// Returns what can be read, in words.
+    async fn shown(&self, store: &dyn Store, step: u64) -> Vec<String>;
+
+    /// Takes note of a restart, which may end leases, and go on with greater mod-sequences.
+    fn restarted(&mut self);
 }
 
-async fn compare(both: [&dyn Store; 2], ids: &[AccountId], seed: u64, step: u64) {
-    for &account in ids {
-        let maildrops =
-            [both[0].maildrop(account).await.unwrap(), both[1].maildrop(account).await.unwrap()];
-        assert_eq!(maildrops[0], maildrops[1], "seed {seed}, step {step}");
-        let usage = both[0].usage(account).await.unwrap();
-        assert_eq!(usage, both[1].usage(account).await.unwrap(), "seed {seed}, step {step}");
-        for Summary { uid, .. } in maildrops[0].iter() {
-            let (one, other) =
-                (read(both[0], account, uid).await, read(both[1], account, uid).await);
-            assert_eq!(one, other, "seed {seed}, step {step}");
+/// Does the same random things to a store and to the reference, and compares them.
+async fn sequence(site: &dyn Site, seed: u64, mut world: impl World) {
+    let reference = MemoryStore::new();
+    let mut store = site.open();
+    // Neighbouring numbers do not have similar sequences.
+    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    world.begin([&*store, &reference]).await;
+    for step in 0..STEPS {
+        let is_restarted = random.below(RESTARTS) == 0;
+        if is_restarted {
+            drop(store);
+            store = site.open();
+            world.restarted();
         }
-        let folders = both[0].folders(account).await.unwrap();
-        assert_eq!(folders, both[1].folders(account).await.unwrap(), "seed {seed}, step {step}");
-        for folder in folders {
-            let from = Uid(step as u32 % 5);
-            let entries = both[0].entries(account, folder.id, from, 99).await.unwrap();
-            let expected = both[1].entries(account, folder.id, from, 99).await.unwrap();
-            assert_eq!(entries, expected, "seed {seed}, step {step}");
-            let listed = both[0].listed(account, folder.id).await.unwrap();
-            let expected = both[1].listed(account, folder.id).await.unwrap();
-            assert_eq!(listed, expected, "seed {seed}, step {step}");
-            assert_eq!((listed.len() as u64, listed.octets()), (folder.messages, folder.octets));
-        }
-        // Names of before lead to the same messages.
-        for uid in (1..=step as u32 / 4).map(Uid) {
-            let entry = both[0].entry(account, INBOX, uid).await.unwrap();
-            let expected = both[1].entry(account, INBOX, uid).await.unwrap();
-            assert_eq!(entry, expected, "seed {seed}, step {step}");
+        let operation = world.draw(&reference, step, &mut random).await;
+        let where_ = format!("seed {seed}, step {step}, restarted {is_restarted}: {operation:?}");
+        let done = world.run(&*store, &operation).await;
+        assert_eq!(done, world.run(&reference, &operation).await, "{where_}");
+        let shown = world.shown(&*store, step).await;
+        for (shown, expected) in shown.iter().zip(world.shown(&reference, step).await) {
+            assert_eq!(*shown, expected, "{where_}");
         }
     }
 }
@@ -161,4 +94,14 @@ impl Random {
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
     }
+
+    /// Returns one of these.
+    fn pick<T: Clone>(&mut self, some: &[T]) -> T {
+        some[self.below(some.len() as u64) as usize].clone()
+    }
+}
+
+/// Returns a result in words.
+fn told<T: Debug>(result: Result<T, StoreError>) -> String {
+    format!("{result:?}")
 }

@@ -1,14 +1,78 @@
 //! The server's own records are kept by kind and name, and replaced only if nobody else has replaced them.
 
-use super::Make;
-use crate::{DOMAIN_KEYS, KeyId, SecretOf, Store};
+use super::{add, at, message};
+use crate::{
+    Acceptance, AccountId, Collected, DOMAIN_KEYS, KeyId, MessageRecord, NAME, SecretOf, SourceId,
+    Store, StoreError,
+};
 use posta_mail::Secret;
 
-pub(super) async fn run(make: Make<'_>) {
-    records_are_kept_by_kind_and_name(&*make()).await;
-    records_are_read_in_pages(&*make()).await;
-    a_record_is_replaced_only_if_unchanged(&*make()).await;
-    secrets_are_kept_with_a_record(&*make()).await;
+cases![
+    records_are_kept_by_kind_and_name,
+    records_are_read_in_pages,
+    a_record_is_replaced_only_if_unchanged,
+    secrets_are_kept_with_a_record,
+    records_are_stored_with_a_message,
+    a_name_of_any_length_breaks_nothing,
+];
+
+/// Keys of tables have a limit. A name beyond it is refused by itself: what others store at the same moment is stored, and
+/// nothing has such a name.
+async fn a_name_of_any_length_breaks_nothing(store: &dyn Store) {
+    let ana = add(store, "ana@x.test").await;
+    let imports = SourceId::imports_of(ana);
+    let accept = |number: u64, collected: String, record: String| {
+        let mut acceptance = message(number, at(0), b"x\r\n", &[ana]);
+        acceptance.collected = Some(Collected { source: imports, unique_id: collected });
+        acceptance.records = vec![MessageRecord { kind: "a", name: record, record: Vec::new() }];
+        store.accept(acceptance)
+    };
+    let short = |number: u64| (number.to_string(), number.to_string());
+    let longest = "n".repeat(NAME);
+    for (number, length) in
+        [(10, NAME + 1), (20, 65_534), (30, 65_536), (40, 70_000), (50, 1 << 20)]
+    {
+        let long = "n".repeat(length);
+        let (name, record) = short(number);
+        let before = accept(number, name, record);
+        let refused = accept(number + 1, long.clone(), "r".to_owned());
+        let refused_too = accept(number + 2, "r".to_owned(), long.clone());
+        let (name, record) = short(number + 3);
+        let after = accept(number + 3, name, record);
+        before.await.unwrap();
+        assert!(refused.await.is_err() && refused_too.await.is_err(), "{length}");
+        after.await.unwrap();
+        assert!(store.keep("a", &long, Some(Vec::new())).await.is_err(), "{length}");
+        assert!(store.keep("a", &long, None).await.is_err(), "{length}");
+        assert!(store.keep_if("a", &long, None, Some(Vec::new())).await.is_err(), "{length}");
+        assert_eq!(store.kept_one("a", &long).await.unwrap(), None, "{length}");
+        let names = vec![long.clone(), number.to_string()];
+        assert_eq!(store.has_collected(imports, names).await.unwrap(), [false, true], "{length}");
+        store.forget_collected(imports, vec![long.clone()]).await.unwrap();
+        store.kept_page("a", &long, Some(&long), 9).await.unwrap();
+        assert_eq!(store.accounts_named(&long).await.unwrap(), [], "{length}");
+    }
+    accept(60, longest.clone(), longest.clone()).await.unwrap();
+    let has = store.has_collected(imports, vec![longest.clone()]).await.unwrap();
+    assert_eq!((has, store.kept_one("a", &longest).await.unwrap()), (vec![true], Some(Vec::new())));
+    assert_eq!(store.kept("a").await.unwrap().len(), 11);
+}
+
+/// What is to be remembered with a message is stored in its transaction, or not at all.
+async fn records_are_stored_with_a_message(store: &dyn Store) {
+    let ana = add(store, "ana@x.test").await;
+    let record =
+        |name: &str| MessageRecord { kind: "a", name: name.to_owned(), record: name.into() };
+    let mut accepted = message(1, at(0), b"x\r\n", &[ana]);
+    accepted.records = vec![record("x"), record("y")];
+    let report = message(2, at(0), b"r\r\n", &[ana]);
+    accepted.reports = vec![Acceptance { records: vec![record("z")], ..report }];
+    store.accept(accepted).await.unwrap();
+    let mut refused = message(3, at(0), b"x\r\n", &[AccountId(99)]);
+    refused.records = vec![record("w")];
+    assert!(matches!(store.accept(refused).await, Err(StoreError::NoSuchAccount)));
+    let kept = store.kept("a").await.unwrap();
+    assert_eq!(kept, ["x", "y", "z"].map(|name| (name.to_owned(), name.as_bytes().to_vec())));
 }
 
 async fn records_are_kept_by_kind_and_name(store: &dyn Store) {

@@ -1,19 +1,13 @@
 //! Mailboxes elsewhere, and the secrets that are kept for them and for accounts.
 
-use super::{Make, add, address, at, message, sweep, uids};
+use super::{INBOX, add, address, at, message, sweep, uids};
 use crate::{
-    AccountId, CHUNK, Collected, Credentials, Keep, Login, LoginTls, SecretOf, Source, SourceId,
-    Store, StoreError, Visit,
+    AccountId, CHUNK, Collected, Credentials, Flags, Keep, Keyword, Login, LoginTls, SecretOf,
+    Source, SourceId, Store, StoreError, Uid, Visit,
 };
 use posta_mail::{MailId, Secret};
 
-/// Runs these rules.
-pub(super) async fn run(make: Make<'_>) {
-    collected_once(&*make()).await;
-    secrets(&*make()).await;
-    sources_of_removed_accounts(&*make()).await;
-    one_visitor_at_a_time(&*make()).await;
-}
+cases![collected_once, imported_once, secrets, sources_of_removed_accounts, one_visitor_at_a_time,];
 
 /// A source for an account.
 #[must_use]
@@ -53,6 +47,8 @@ async fn collected_once(store: &dyn Store) {
     assert_eq!(uids(store, ana).await.len(), 2, "one from each");
     assert_eq!(store.chunk(MailId::new(at(2), 2), 0).await.unwrap(), None);
     assert_eq!(store.collected(one).await.unwrap(), [(unique_id.clone(), at(1))].into());
+    let named = vec!["u0".to_owned(), unique_id.clone()];
+    assert_eq!(store.has_collected(one, named).await.unwrap(), [false, true]);
     let visit = Visit { time: at(4), collected: 1, problem: None };
     assert!(visited(store, one, &visit).await);
     let sources = store.sources().await.unwrap();
@@ -65,6 +61,40 @@ async fn collected_once(store: &dyn Store) {
     assert!(store.claim_source(two, at(4), at(9)).await.unwrap().is_none());
     assert_eq!(store.collected(two).await.unwrap().len(), 0);
     assert_ne!(add(source(ana)).await.unwrap(), two, "ids are never reused");
+}
+
+/// What is imported arrives once, even if it comes twice at the same moment, with the flags that it had. It is forgotten
+/// with its account.
+async fn imported_once(store: &dyn Store) {
+    let ana = add(store, "ana@x.test").await;
+    let imports = SourceId::imports_of(ana);
+    let flags = Flags::SEEN | Flags::FLAGGED;
+    let keywords: Vec<Keyword> = vec!["$work".parse().unwrap()];
+    let import = |number: u64| {
+        let mut acceptance = message(number, at(number as i64), b"x\r\n", &[ana]);
+        let unique_id = "m1".to_owned();
+        acceptance.collected = Some(Collected { source: imports, unique_id });
+        acceptance.deliveries[0].flags = flags;
+        acceptance.deliveries[0].keywords = keywords.clone();
+        store.accept(acceptance)
+    };
+    let (one, other) = (import(1), import(2));
+    one.await.unwrap();
+    other.await.unwrap();
+    import(3).await.unwrap();
+    let entries = store.entries(ana, INBOX, Uid(0), 9).await.unwrap();
+    assert_eq!(entries.len(), 1);
+    assert_eq!((entries[0].flags, &entries[0].keywords), (flags, &keywords));
+    let inbox = store.folders(ana).await.unwrap().remove(0);
+    assert_eq!((inbox.messages, inbox.unseen), (1, 0));
+    assert!(store.sources().await.unwrap().is_empty());
+    let address = "ana@x.test".parse().unwrap();
+    store.remove_account(&address, at(4), at(5)).await.unwrap();
+    sweep(store, at(4)).await;
+    let named = || vec!["m1".to_owned()];
+    assert_eq!(store.has_collected(imports, named()).await.unwrap(), [true], "it may come back");
+    sweep(store, at(6)).await;
+    assert_eq!(store.has_collected(imports, named()).await.unwrap(), [false]);
 }
 
 /// Visits a source, and notes how that ended.

@@ -1,12 +1,9 @@
 //! What is removed or expires can be brought back until it is purged.
 
-use super::{INBOX, Make, add, at, message, read, sweep, uids, unique_ids};
+use super::{INBOX, add, at, message, read, sweep, uids, unique_ids};
 use crate::{AccountId, Store, Uid, Usage};
 
-pub(super) async fn run(make: Make<'_>) {
-    removal_is_not_loss(&*make()).await;
-    retrieved_messages_expire(&*make()).await;
-}
+cases![removal_is_not_loss, retrieved_messages_expire,];
 
 async fn removal_is_not_loss(store: &dyn Store) {
     let ana = add(store, "ana@x.test").await;

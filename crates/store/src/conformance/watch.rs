@@ -1,6 +1,10 @@
 //! Whoever watches is told of every change, once, and of nothing else.
 
-use super::{Make, add, address, at, credentials, delivery, domain, message, queue::item};
+mod shared;
+
+pub(super) use shared::CASES as SHARED;
+
+use super::{add, address, at, credentials, delivery, domain, message, queue::item};
 use crate::{Alias, FlagChange, Flags, FolderId, ItemState, Settlement, Store, Subject, Watcher};
 use std::{
     collections::BTreeSet,
@@ -13,14 +17,14 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-pub(super) async fn run(make: Make<'_>) {
-    mailboxes_are_watched(&*make()).await;
-    the_directory_is_watched(&*make()).await;
-    the_queue_is_watched(&*make()).await;
-    a_watcher_hears_what_came_after_it(&*make()).await;
-    a_slow_watcher_hears_of_each_subject_once(&*make()).await;
-    a_watcher_that_waits_is_woken(&*make()).await;
-}
+cases![
+    mailboxes_are_watched,
+    the_directory_is_watched,
+    the_queue_is_watched,
+    a_watcher_hears_what_came_after_it,
+    a_slow_watcher_hears_of_each_subject_once,
+    a_watcher_that_waits_is_woken,
+];
 
 fn is_told(watcher: &mut Watcher, expected: &[Subject], what: &str) {
     assert_eq!(watcher.take(), expected.iter().copied().collect::<BTreeSet<_>>(), "{what}");

@@ -1,11 +1,8 @@
 //! The result of resolving an address in one call: everything that the reply to a RCPT command needs.
 
-use super::{Account, Alias};
+use super::{Account, Alias, TagSeparators};
 use crate::{mailboxes::Usage, names::AliasName};
 use posta_mail::{Address, Domain};
-
-/// Separates the user from the tag: `ana+shopping` is `ana` (RFC 5233).
-const TAG: char = '+';
 
 /// The directory's information about an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,12 +51,22 @@ impl AddressOwner {
 
 impl Resolution {
     /// Returns the names under which an address may have an owner, in order of precedence: the address
-    /// in lower case and in the domain `stands_for`, and the same without its tag.
+    /// in lower case and in the domain `stands_for`, and the same without its tag, where `+` separates it.
     #[must_use]
     pub fn names(address: &Address, stands_for: Option<&Domain>) -> (Address, Option<Address>) {
+        Self::names_by(address, stands_for, &TagSeparators::default())
+    }
+
+    /// Returns the names under which an address may have an owner, where these characters separate tags.
+    #[must_use]
+    pub fn names_by(
+        address: &Address,
+        stands_for: Option<&Domain>,
+        tags: &TagSeparators,
+    ) -> (Address, Option<Address>) {
         let there = stands_for.and_then(|domain| Address::new(address.local_part(), domain).ok());
         let address = there.map_or_else(|| address.folded(), |there| there.folded());
-        let untagged = untagged(&address);
+        let untagged = tags.untagged(&address);
         (address, untagged)
     }
 
@@ -83,7 +90,7 @@ impl Resolution {
 
     /// Returns the resolution if `alias` were stored as well, in place of an alias with the same name.
     #[must_use]
-    pub fn with_alias(mut self, alias: &Alias) -> Self {
+    pub fn with_alias(mut self, alias: &Alias, tags: &TagSeparators) -> Self {
         let name = match &alias.name {
             AliasName::Address(name) => name,
             AliasName::CatchAll(domain) => {
@@ -94,7 +101,7 @@ impl Resolution {
             }
         };
         let is_whole = *name == self.address;
-        if !is_whole && untagged(&self.address).as_ref() != Some(name) {
+        if !is_whole && tags.untagged(&self.address).as_ref() != Some(name) {
             return self;
         }
         match &mut self.owner {
@@ -110,11 +117,10 @@ impl Resolution {
     }
 }
 
-/// Returns an address without its tag, if it has one.
+/// Returns an address without its tag, if it has one that `+` separates.
 #[must_use]
 pub fn untagged(address: &Address) -> Option<Address> {
-    let (user, _) = address.local_part().split_once(TAG)?;
-    Address::new(user, &address.domain().parse().ok()?).ok()
+    TagSeparators::default().untagged(address)
 }
 
 #[cfg(test)]
@@ -153,7 +159,8 @@ mod tests {
             (Some("ana+a@x.test"), "ana@x.test", false),
             (Some("ana+a@x.test"), "@x.test", false),
         ] {
-            let seen = resolution(owner.map(account)).with_alias(&alias(name));
+            let seen =
+                resolution(owner.map(account)).with_alias(&alias(name), &TagSeparators::default());
             assert_eq!(seen.targets().len(), usize::from(is_seen), "{owner:?} {name}");
             let still_account = matches!(seen.owner, Some(AddressOwner::Account(_)));
             assert_eq!(

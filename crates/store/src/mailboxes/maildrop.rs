@@ -217,7 +217,10 @@ mod tests {
         assert_eq!(maildrop.imported_ids().collect::<Vec<_>>(), ids);
         messages.sort_by_key(|(message, _)| message.number);
         assert_eq!(maildrop.len(), messages.len());
-        assert_eq!(maildrop.octets(), messages.iter().map(|(message, _)| message.octets).sum());
+        assert_eq!(
+            maildrop.octets(),
+            messages.iter().map(|(message, _)| message.octets).sum::<u64>()
+        );
         for (index, (message, imported)) in messages.iter().enumerate() {
             assert_eq!(maildrop.get(index), Some(*message));
             assert_eq!(maildrop.imported(index), imported.as_deref());

@@ -4,22 +4,28 @@ use super::{Inner, MemoryStore};
 use crate::{
     directory::{
         Account, AddressOwner, Alias, Credentials, Directory, RemovedAccount, Resolution,
-        ResolvedAccount, SendAs, keeps_copy,
+        ResolvedAccount, SendAs, TagSeparators, keeps_copy,
     },
     error::{Pending, StoreError},
-    names::{AccountId, AliasName},
+    names::{AccountId, AliasName, SourceId},
     records::SecretOf,
 };
 use posta_mail::{Address, Domain, Timestamp};
 use std::ops::Bound;
 
 impl Directory for MemoryStore {
+    fn tags(&self) -> TagSeparators {
+        self.tags.clone()
+    }
+
     fn resolve(&self, address: &Address) -> Pending<'_, Resolution> {
-        self.with(|inner| Ok(inner.resolve(address)))
+        self.with(|inner| Ok(inner.resolve(address, &self.tags)))
     }
 
     fn resolve_all(&self, addresses: &[Address]) -> Pending<'_, Vec<Resolution>> {
-        self.with(|inner| Ok(addresses.iter().map(|address| inner.resolve(address)).collect()))
+        self.with(|inner| {
+            Ok(addresses.iter().map(|address| inner.resolve(address, &self.tags)).collect())
+        })
     }
 
     fn account(&self, address: &Address) -> Pending<'_, Option<Account>> {
@@ -41,7 +47,7 @@ impl Directory for MemoryStore {
     fn first_account(&self, domain: &str) -> Pending<'_, Option<Account>> {
         self.with(|inner| {
             let of_it = inner.accounts.values().filter(|it| it.address.domain() == domain);
-            Ok(of_it.min_by_key(|account| (account.disabled, account.id)).cloned())
+            Ok(of_it.min_by_key(|account| (!account.is_read(), account.id)).cloned())
         })
     }
 
@@ -61,6 +67,22 @@ impl Directory for MemoryStore {
         self.with_directory(|inner| inner.set_password(address, credentials))
     }
 
+    fn replace_password(
+        &self,
+        address: &Address,
+        old: String,
+        credentials: Credentials,
+    ) -> Pending<'_, bool> {
+        self.with_directory(|inner| {
+            let account = inner.accounts.get(&address.folded()).ok_or(StoreError::NoSuchAccount)?;
+            let is_old = account.credentials.password_hash == old;
+            if is_old {
+                inner.set_password(address, credentials)?;
+            }
+            Ok(is_old)
+        })
+    }
+
     fn set_quota(&self, address: &Address, quota: Option<u64>) -> Pending<'_, ()> {
         self.with_directory(|inner| inner.change_account(address, |account| account.quota = quota))
     }
@@ -74,6 +96,12 @@ impl Directory for MemoryStore {
     fn set_marks_junk(&self, address: &Address, marks_junk: bool) -> Pending<'_, ()> {
         self.with_directory(|inner| {
             inner.change_account(address, |account| account.marks_junk = marks_junk)
+        })
+    }
+
+    fn set_send_only(&self, address: &Address, send_only: bool) -> Pending<'_, ()> {
+        self.with_directory(|inner| {
+            inner.change_account(address, |account| account.send_only = send_only)
         })
     }
 
@@ -165,10 +193,10 @@ impl Directory for MemoryStore {
 }
 
 impl Inner {
-    fn resolve(&self, address: &Address) -> Resolution {
+    fn resolve(&self, address: &Address, tags: &TagSeparators) -> Resolution {
         let stands_for = self.domain_aliases.get(address.domain());
         let is_local = self.domains.contains_key(address.domain());
-        let (address, untagged) = Resolution::names(address, stands_for);
+        let (address, untagged) = Resolution::names_by(address, stands_for, tags);
         let owner = self.owner(&address).or_else(|| self.owner(&untagged?));
         let catch_all = match (&owner, address.domain().parse()) {
             (None, Ok(domain)) => self.aliases.get(&AliasName::CatchAll(domain)).cloned(),
@@ -323,7 +351,7 @@ impl Inner {
             self.folders.retain(|(account, _), _| account != id);
             let sources = self.sources.values().filter(|source| source.account == *id);
             let sources: Vec<_> = sources.map(|source| source.id).collect();
-            for source in sources {
+            for source in sources.into_iter().chain([SourceId::imports_of(*id)]) {
                 self.remove_source(source);
             }
         }
@@ -348,6 +376,7 @@ impl Inner {
         }
         for alias in aliases.iter().filter(|alias| alias.name.domain() != new.domain()) {
             self.require_domain(alias.name.domain())?;
+            self.require_no_alias(alias.name.domain())?;
         }
         let Some(account) = self.accounts.remove(old) else { return Ok(()) };
         self.make_local(new.domain());

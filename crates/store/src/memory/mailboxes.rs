@@ -2,14 +2,14 @@
 
 use super::{Content, Inner, Key, MemoryStore, Moved, Removed, watch::of_acceptance};
 use crate::{
-    acceptance::{Acceptance, Collected, Delivery},
     error::{Pending, StoreError},
     item::Item,
     mailboxes::{
-        Changes, Entry, FlagChange, Flags, FlagsChanged, Mailboxes, Maildrop, Summary, UniqueId,
-        Usage,
+        Acceptance, Changes, Collected, Delivery, Entry, FlagChange, Flags, FlagsChanged,
+        Mailboxes, Maildrop, Summary, UniqueId, Usage,
     },
     names::{AccountId, FolderId, ModSeq, Uid},
+    records::MessageRecord,
     watch::Subject,
 };
 use posta_mail::Timestamp;
@@ -21,6 +21,7 @@ const MOVES: usize = 100;
 impl Mailboxes for MemoryStore {
     fn accept(&self, acceptance: Acceptance) -> Pending<'_, ()> {
         self.changing(of_acceptance(&acceptance), |inner| {
+            acceptance.check_names()?;
             if !inner.can_accept(&acceptance) {
                 return Err(StoreError::NoSuchAccount);
             }
@@ -73,17 +74,20 @@ impl Mailboxes for MemoryStore {
         })
     }
 
-    fn remove(
+    fn remove_from(
         &self,
         account: AccountId,
-        folder: FolderId,
-        uids: Vec<Uid>,
+        names: Vec<(FolderId, Vec<Uid>)>,
         now: Timestamp,
         purge: Timestamp,
     ) -> Pending<'_, usize> {
         self.changing([Subject::Mailbox(account)], |inner| {
-            let keys = inner.standing(account, folder, uids);
-            Ok(keys.into_iter().filter(|&key| inner.remove(key, now, purge)).count())
+            let mut count = 0;
+            for (folder, uids) in names {
+                let keys = inner.standing(account, folder, uids);
+                count += keys.into_iter().filter(|&key| inner.remove(key, now, purge)).count();
+            }
+            Ok(count)
         })
     }
 
@@ -351,6 +355,7 @@ impl Inner {
             events,
             reports,
             collected,
+            records,
             ..
         } = acceptance;
         if let Some(Collected { source, unique_id }) = collected {
@@ -366,6 +371,9 @@ impl Inner {
             self.queue.insert(item.id, Item { shared: shown > 1, ..item });
         }
         self.events.extend(events);
+        for MessageRecord { kind, name, record } in records {
+            self.keep((kind, name), Some(record));
+        }
         for report in reports {
             self.accept(report);
         }
@@ -373,7 +381,7 @@ impl Inner {
 
     pub(super) fn deliver(&mut self, delivery: Delivery, content: Content, time: Timestamp) {
         let Content { id, layout, added, thread, shared } = content;
-        let Delivery { account, folder, prefix, unique_id, date } = delivery;
+        let Delivery { account, folder, prefix, unique_id, date, flags, keywords } = delivery;
         let folder = if self.has_folder(account, folder) { folder } else { FolderId::INBOX };
         let mod_seq = self.next_mod_seq(time);
         let uid = self.next_uid(account, folder, mod_seq);
@@ -386,8 +394,8 @@ impl Inner {
             added,
             head: layout.head() as u32,
             time: date.unwrap_or(time),
-            flags: Flags::NONE,
-            keywords: Vec::new(),
+            flags,
+            keywords,
             created: mod_seq,
             mod_seq,
             unique_id: UniqueId { number: mod_seq.0, imported: unique_id.map(Into::into) },

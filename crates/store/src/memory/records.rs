@@ -3,7 +3,7 @@
 use super::{Inner, MemoryStore};
 use crate::{
     error::Pending,
-    records::{DOMAIN_KEYS, Records, SecretOf},
+    records::{Records, SecretOf, check_name, is_of_directory},
     watch::Subject,
 };
 use posta_mail::Secret;
@@ -13,6 +13,7 @@ impl Records for MemoryStore {
     fn keep(&self, kind: &'static str, name: &str, record: Option<Vec<u8>>) -> Pending<'_, ()> {
         let key = (kind, name.to_owned());
         self.changing(subject(kind), |inner| {
+            check_name(&key.1)?;
             inner.keep(key, record);
             Ok(())
         })
@@ -60,6 +61,7 @@ impl Records for MemoryStore {
     ) -> Pending<'_, Option<Vec<u8>>> {
         let key = (kind, name.to_owned());
         self.changing(subject(kind), |inner| {
+            check_name(&key.1)?;
             let there = inner.kept.get(&key);
             if there != expected.as_ref() {
                 return Ok(there.cloned());
@@ -85,7 +87,7 @@ impl Records for MemoryStore {
 }
 
 impl Inner {
-    fn keep(&mut self, key: (&'static str, String), record: Option<Vec<u8>>) {
+    pub(super) fn keep(&mut self, key: (&'static str, String), record: Option<Vec<u8>>) {
         match record {
             Some(record) => self.kept.insert(key, record),
             None => self.kept.remove(&key),
@@ -95,5 +97,5 @@ impl Inner {
 
 /// Returns who hears of changes to records of a kind.
 fn subject(kind: &str) -> Option<Subject> {
-    (kind == DOMAIN_KEYS).then_some(Subject::Directory)
+    is_of_directory(kind).then_some(Subject::Directory)
 }

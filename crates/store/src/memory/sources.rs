@@ -71,6 +71,13 @@ impl Sources for MemoryStore {
         })
     }
 
+    fn has_collected(&self, source: SourceId, unique_ids: Vec<String>) -> Pending<'_, Vec<bool>> {
+        self.with(|inner| {
+            let has = |unique_id| inner.collected.contains_key(&(source, unique_id));
+            Ok(unique_ids.into_iter().map(has).collect())
+        })
+    }
+
     fn forget_collected(&self, source: SourceId, unique_ids: Vec<String>) -> Pending<'_, ()> {
         self.with(|inner| {
             for unique_id in unique_ids {

@@ -4,11 +4,15 @@ use super::{Inner, MemoryStore};
 use crate::{
     error::Pending,
     names::{AccountId, ModSeq},
-    upkeep::Upkeep,
+    upkeep::{Upkeep, nodes::Nodes},
 };
 use posta_mail::Timestamp;
 
 impl Upkeep for MemoryStore {
+    fn ready(&self) -> Pending<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn sweep(&self, now: Timestamp) -> Pending<'_, usize> {
         self.with(|inner| {
             let accounts = inner.purge_accounts(now);
@@ -26,6 +30,8 @@ impl Upkeep for MemoryStore {
         })
     }
 }
+
+impl Nodes for MemoryStore {}
 
 impl Inner {
     /// Forgets that a name vanished. A request for the changes since before that is answered with none.

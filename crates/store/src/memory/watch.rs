@@ -2,9 +2,9 @@
 
 use super::MemoryStore;
 use crate::{
-    acceptance::{Acceptance, Delivery},
+    mailboxes::{Acceptance, Delivery},
     queue::Settlement,
-    watch::{Subject, Watch, Watcher},
+    watch::{HistoryFollower, Subject, Watch, Watcher},
 };
 
 impl Watch for MemoryStore {
@@ -14,6 +14,10 @@ impl Watch for MemoryStore {
 
     fn watch(&self, subjects: &[Subject]) -> Watcher {
         self.watchers.watch(subjects)
+    }
+
+    fn follow(&self) -> HistoryFollower {
+        self.watchers.follow()
     }
 }
 

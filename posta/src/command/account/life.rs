@@ -1,24 +1,55 @@
-//! The life of an account: `remove`, `undelete`, `rename`, `disable`, `enable`, `junk`.
+//! The life of an account: `add`, `password`, `send-only`, `remove`, `undelete`, `rename`, `disable`, `enable`, `junk`.
 
 use crate::{
     Place,
-    command::{account::Junk, alias, carry_out, show},
+    command::{
+        account::{Add, Junk, WithPassword, app_password},
+        alias, carry_out, show,
+    },
     config::Span,
+    fault::{demand, fault},
     operator,
-    output::say,
+    output::{counted, say},
     runtime::block_on,
     wiring,
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use posta_mail::Timestamp;
 use posta_net::clock::Clock;
-use posta_server::admin::{JunkOverPop3, RemovedLine, Request, Response};
+use posta_server::admin::{JunkOverPop3, PersonalRequest, RemovedLine, Request, Response};
 use std::io::{self, IsTerminal};
+
+pub(super) fn add(add: Add) -> Result<()> {
+    let Add { account, send_only } = add;
+    let request = |address, password, apop| Request::AccountAdd { address, password, apop };
+    let said = if send_only { "can log in" } else { "can receive mail and log in" };
+    account.carry_out(request, said)?;
+    if send_only { self::send_only(&account.place, account.address, true) } else { Ok(()) }
+}
+
+pub(super) fn password(change: &WithPassword) -> Result<()> {
+    let request = |address, password, apop| Request::AccountPassword { address, password, apop };
+    change.carry_out(request, "has a new password")?;
+    app_password::tell_of_others(&change.place, &change.address)
+}
+
+pub(super) fn send_only(place: &Place, address: String, send_only: bool) -> Result<()> {
+    let said = match send_only {
+        true => format!(
+            "{address} only sends: mail for it is refused, unless `posta forward set {address} ADDRESS` names \
+             somebody who gets it"
+        ),
+        false => format!("{address} has a mailbox"),
+    };
+    let request = PersonalRequest::SendOnly(send_only);
+    carry_out(place, Request::Personal { address, request }, &said)
+}
 
 pub(super) fn remove(place: &Place, address: &str, is_sure: bool) -> Result<()> {
     if !is_sure {
-        ensure!(
+        demand!(
             io::stdin().is_terminal(),
+            "confirmation-needed",
             "say --yes to remove {address} and its mail: there is no terminal to ask on"
         );
         ask(place, address)?;
@@ -44,23 +75,20 @@ pub(super) fn remove(place: &Place, address: &str, is_sure: bool) -> Result<()> 
 
 /// Asks for confirmation that an account may be removed.
 fn ask(place: &Place, address: &str) -> Result<()> {
-    let Response::Accounts(lines) = block_on(operator::execute(place, Request::AccountList))?
-    else {
-        bail!(operator::UNEXPECTED);
-    };
+    let lines = block_on(operator::accounts(place))?;
     let line = lines.iter().find(|line| line.address.eq_ignore_ascii_case(address));
     let line = line.with_context(|| {
         format!("there is no account {address}; `posta account list` shows those there are")
     })?;
     say!(
-        "Remove {}? It has {} messages, and can be brought back for a week. Answer y or n:",
+        "Remove {}? It has {}, and can be brought back for a week. Answer y or n:",
         line.address,
-        line.messages
+        counted(line.messages, "message")
     );
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).context("the terminal cannot be read")?;
     let is_yes = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
-    ensure!(is_yes, "{} is as it was", line.address);
+    demand!(is_yes, "not-confirmed", "{} is as it was", line.address);
     Ok(())
 }
 
@@ -86,9 +114,12 @@ pub(super) fn undelete(place: &Place, address: String, since: Option<String>) ->
         Response::Count(0) => {
             say!("Nothing to bring back: {address} has no removed messages of that time.");
         }
-        Response::Count(count) => say!("{count} messages are in the mailbox of {address} again"),
+        Response::Count(count) => {
+            say!("brought {} back into the mailbox of {address}", counted(count, "message"));
+        }
         Response::AccountRestored { messages, members } => {
-            say!("{address} is there again, with its password and {messages} messages");
+            let messages = counted(messages, "message");
+            say!("{address} is there again, with its password and {messages}");
             if !members.is_empty() {
                 say!(
                     "mail for {address} goes to {}: `posta alias remove {address}` ends that",
@@ -107,8 +138,11 @@ fn since_when(text: &str) -> Result<Timestamp> {
         return Ok(wiring::clock().now() - span);
     }
     text.parse().map_err(|_| {
-        anyhow::anyhow!(
-            "{text:?} is neither a time such as 2026-11-24T08:00:00Z nor a span such as 2h"
+        fault(
+            "invalid-time",
+            format!(
+                "{text:?} is neither a time such as 2026-11-24T08:00:00Z nor a span such as 2h"
+            ),
         )
     })
 }
@@ -116,7 +150,9 @@ fn since_when(text: &str) -> Result<Timestamp> {
 pub(super) fn rename(place: &Place, address: &str, new: &str, keeps_old: bool) -> Result<()> {
     let (old, renamed) = (address.to_owned(), new.to_owned());
     let request = Request::AccountRename { address: old, new: renamed, alias: keeps_old };
-    let Response::AccountRenamed { aliases } = block_on(operator::execute(place, request))? else {
+    let Response::AccountRenamed { aliases, allowed } =
+        block_on(operator::execute(place, request))?
+    else {
         bail!(operator::UNEXPECTED);
     };
     say!(
@@ -129,6 +165,9 @@ pub(super) fn rename(place: &Place, address: &str, new: &str, keeps_old: bool) -
     }
     for alias in aliases {
         say!("{alias} leads to {new} in place of {address}");
+    }
+    for account in allowed {
+        say!("{account} may send as {new}, as it might as {address}");
     }
     Ok(())
 }

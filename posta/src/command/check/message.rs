@@ -3,6 +3,7 @@
 use super::mark;
 use crate::{
     Place,
+    config::Config,
     output::{self, marked, say},
     runtime::block_on,
     wiring,
@@ -68,23 +69,29 @@ pub(super) fn run(arguments: Arguments) -> Result<Severity> {
     let config = wiring::config(&arguments.place)?;
     let message = read(&arguments.file)
         .with_context(|| format!("{} cannot be read", arguments.file.display()))?;
-    let told = message.arrival();
-    let arrival = Arrival {
-        address: arguments.ip.or(told.address),
-        helo: arguments.helo.or(told.helo),
-        sender: arguments.from.or(told.sender),
-    };
-    let dns = OriginDns(wiring::outside(&config)?.resolver);
-    let hostname = config.hostname();
-    let now = wiring::clock().now();
-    let examined =
-        block_on(async { Ok(examine(&message, arrival, &dns, hostname.as_str(), now).await) })?;
+    let given = Arrival { address: arguments.ip, helo: arguments.helo, sender: arguments.from };
+    let arrival = given.or(message.arrival());
+    let examined = block_on(examined(&config, &message, arrival))?;
     if arguments.json {
         say!("{}", output::json(&examined)?);
     } else {
         print(&examined, message.has_bare_lf);
     }
     Ok(examined.severity)
+}
+
+/// Checks a message that came so.
+///
+/// # Errors
+/// Fails when the configuration names no DNS that can be used.
+pub(crate) async fn examined(
+    config: &Config,
+    message: &ReadMessage,
+    arrival: Arrival,
+) -> Result<Examination> {
+    let dns = OriginDns(wiring::outside(config)?.resolver);
+    let (hostname, now) = (config.hostname(), wiring::clock().now());
+    Ok(examine(message, arrival, &dns, hostname.as_str(), now).await)
 }
 
 fn read(path: &Path) -> io::Result<ReadMessage> {

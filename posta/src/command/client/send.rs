@@ -1,14 +1,20 @@
 //! `posta send`.
 
-use crate::client::{self, Security};
-use crate::output::say;
-use crate::runtime::block_on;
-use anyhow::{Context, Result, bail, ensure};
+use crate::{
+    Place,
+    client::{self, Security},
+    config::{Config, Protocol},
+    fault::{demand, fail},
+    output::{counted, say},
+    runtime::block_on,
+    wiring,
+};
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use mail_builder::MessageBuilder;
 use posta_mail::{Address, ReversePath, TlsUse};
-use posta_net::tls::client::{ClientTls, Verify};
+use posta_net::tls::client::Verify;
 use posta_smtp::{client::Options, command::HelloVerb};
 use std::{
     fs,
@@ -17,11 +23,16 @@ use std::{
 };
 
 /// Send a message from standard input, or one made from --subject, --body and --attach.
+///
+/// The configuration's name servers and certificate authorities are used.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The server, as host:port.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2525")]
-    server: String,
+    /// The configuration file; default: $POSTA_CONFIG, /etc/posta/posta.toml, ./posta.toml.
+    #[arg(long, value_name = "FILE", env = "POSTA_CONFIG", hide_env = true)]
+    config: Option<PathBuf>,
+    /// The server, as host:port; default: this machine's.
+    #[arg(long, value_name = "HOST:PORT")]
+    server: Option<String>,
     /// The sender's address.
     #[arg(long, value_name = "ADDRESS", value_parser = crate::command::address)]
     from: Address,
@@ -63,20 +74,23 @@ enum Tls {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<()> {
-    ensure!(
+    demand!(
         !arguments.password_stdin || arguments.makes_message(),
+        "input-taken",
         "standard input holds the password: make the message with --subject, --body or --attach"
     );
-    let security = arguments.security()?;
+    let config = super::config_of(&Place { config: arguments.config.clone(), ..Place::default() })?;
+    let server = arguments.server(&config);
+    let security = arguments.security(&server, &config)?;
     let content = Bytes::from(content(&arguments)?);
-    let Arguments { server, from, to, tls, .. } = arguments;
+    let Arguments { from, to, tls, .. } = arguments;
     let name = gethostname::gethostname().to_string_lossy().into_owned();
     let tls = if tls == Tls::Starttls { TlsUse::Required } else { TlsUse::Never };
     let login = security.login.is_some();
     let options = Options { login, ..Options::new(name, HelloVerb::Ehlo, tls) };
     let envelope = client::envelope(ReversePath::Address(from), to.clone(), &content);
     let outcome = block_on(async move {
-        let stream = client::dial(&server).await?;
+        let stream = client::dial_through(&*wiring::means(&config)?.net, &server).await?;
         client::submit(stream, options, security, envelope, content).await
     })?;
     let mut refused = 0;
@@ -84,7 +98,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         say!("{address}: {decision}");
         refused += usize::from(!decision.code().is_positive());
     }
-    ensure!(refused == 0, "{refused} of {} recipients were refused", to.len());
+    demand!(
+        refused == 0,
+        "recipients-refused",
+        "{refused} of {} refused",
+        counted(to.len(), "recipient")
+    );
     Ok(())
 }
 
@@ -93,12 +112,23 @@ impl Arguments {
         self.subject.is_some() || self.body.is_some() || !self.attach.is_empty()
     }
 
-    fn security(&self) -> Result<Security> {
-        let host = self.server.rsplit_once(':').map_or(self.server.as_str(), |(host, _)| host);
+    /// Returns the server: the one that is named, or this machine's.
+    fn server(&self, config: &Config) -> String {
+        let protocols = [Protocol::Smtp, Protocol::Submission];
+        let own = || super::own_server(config, &protocols, self.tls == Tls::Implicit);
+        let named = self.server.clone().or_else(own);
+        named.unwrap_or_else(|| "127.0.0.1:2525".to_owned())
+    }
+
+    fn security(&self, server: &str, config: &Config) -> Result<Security> {
+        let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
         let verify = if self.any_certificate { Verify::Anyone } else { Verify::Authorities };
         let tls = match self.tls {
             Tls::None => None,
-            Tls::Starttls | Tls::Implicit => Some((ClientTls::new(&[])?, host.to_owned(), verify)),
+            Tls::Starttls | Tls::Implicit => {
+                let client = wiring::client_tls(&config.tls.authorities)?;
+                Some((client, host.to_owned(), verify))
+            }
         };
         let login = match &self.user {
             Some(user) => {
@@ -134,7 +164,9 @@ fn compose(arguments: &Arguments) -> Result<Vec<u8>> {
     for path in &arguments.attach {
         let octets =
             fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        let Some(name) = path.file_name() else { bail!("{} is no file", path.display()) };
+        let Some(name) = path.file_name() else {
+            fail!("not-a-file", "{} is no file", path.display())
+        };
         message = message.attachment(media_type(path), name.to_string_lossy().into_owned(), octets);
     }
     message.write_to_vec().context("the message cannot be made")

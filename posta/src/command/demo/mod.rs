@@ -28,7 +28,7 @@ use posta_server::{
     sign::SigningSettings,
 };
 use posta_smtp::{client::Options, command::HelloVerb};
-use posta_store::Store;
+use posta_store::{Store, TagSeparators};
 use std::{fs::Permissions, io, os::unix::fs::PermissionsExt, sync::Arc};
 use tap::Tap;
 
@@ -53,11 +53,11 @@ pub(crate) fn run(arguments: Arguments, umask: u32) -> Result<()> {
     let private = Permissions::from_mode(0o700);
     let directory =
         tempfile::Builder::new().prefix("posta-demo-").permissions(private).tempdir()?;
-    let store = wiring::open_store(directory.path(), None)?;
+    let store = wiring::open_store(directory.path(), None, TagSeparators::default())?;
     block_on(async move {
         add_accounts(store.clone()).await?;
         let config = Config { hostname: Some(DOMAIN.parse()?), ..Source::defaults()?.config };
-        let world = wiring::world(store, &config, umask)?;
+        let world = wiring::world(store, &config, wiring::network(umask))?;
         let server = MailServer::start(settings(config)?, world).await?;
         let played = play(&server).await;
         if played.is_ok() && !arguments.once {
@@ -83,7 +83,9 @@ fn settings(config: Config) -> Result<Settings> {
             loopback(ListenerKind::Smtp),
             loopback(ListenerKind::Pop3),
         ],
+        acme: None,
         control: None,
+        spool: None,
         ..defaults
     })
 }

@@ -4,7 +4,7 @@ use crate::{Place, operator, output::say, runtime::block_on};
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use posta_server::{
-    admin::{DomainKeyLine, KeyRequest, Request, Response},
+    admin::{DomainKeyLine, KeyRequest, Request, Response, checkup::publish::zone_file},
     sign::keys::{KeyRetired, KeyState},
 };
 
@@ -91,7 +91,7 @@ fn print(lines: &[DomainKeyLine]) {
         }
         say!("{} ({}): {}, {}", line.selector, line.algorithm, line.state.name(), next(line));
         if line.state != KeyState::Retired {
-            say!("    {}. IN TXT {}", line.name, zone_text(&line.record));
+            say!("    {}", zone_file::text_line(&line.name, &line.record));
         }
     }
 }
@@ -111,21 +111,5 @@ fn next(line: &DomainKeyLine) -> String {
         }
         (KeyState::Retiring, ..) => "has stopped signing; leave its record in DNS".to_owned(),
         (KeyState::Retired, ..) => format!("has stopped signing; remove {} from DNS", line.name),
-    }
-}
-
-/// Returns a text in the format of zone files, as strings of at most 255 octets (RFC 1035 §3.3, §5.1).
-fn zone_text(text: &str) -> String {
-    let mut strings = Vec::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        // The text of a key is ASCII.
-        let (string, others) = rest.split_at(rest.len().min(255));
-        strings.push(format!("\"{string}\""));
-        rest = others;
-    }
-    match &strings[..] {
-        [one] => one.clone(),
-        several => format!("( {} )", several.join(" ")),
     }
 }

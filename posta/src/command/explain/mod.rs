@@ -2,13 +2,15 @@
 
 mod codes;
 
+use crate::fault::{self, Code, fail};
 use crate::output::{say, say_styled};
 use anstyle::Style;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use codes::{CODES, DETAILS, Meaning};
 
-/// Explain a reply code (452) or an enhanced status code (4.2.2), and what to do about it.
+/// Explain a reply code (452), an enhanced status code (4.2.2) or the code of an error (no-such-account), and what to
+/// do about it.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The code to explain.
@@ -23,18 +25,30 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         print(code, meaning, None);
         return Ok(());
     }
+    let word = code.trim_matches(['[', ']']);
+    if let Some(Code(_, meaning, cure)) = fault::CODES.iter().find(|Code(known, ..)| *known == word)
+    {
+        say_styled!("{TITLE}{word}{TITLE:#}  {meaning}");
+        say!("do   {cure}");
+        return Ok(());
+    }
     let Some((class, detail)) = code.split_once('.') else {
-        bail!("{code:?} is no code that Posta or RFC 5321 knows: try 452, or 4.2.2");
+        fail!(
+            "unknown-code",
+            "{code:?} is no code that Posta or RFC 5321 knows: try 452, 4.2.2, or the word in brackets behind an error"
+        );
     };
     let class = match class {
         "2" => "Success.",
         "4" => "A persistent transient failure: the same message may succeed later.",
         "5" => "A permanent failure: the same message will not succeed.",
-        _ => bail!("an enhanced status code begins with 2, 4 or 5, as 4.2.2 does"),
+        _ => fail!("unknown-code", "an enhanced status code begins with 2, 4 or 5, as 4.2.2 does"),
     };
     match DETAILS.iter().find(|(known, _)| *known == detail) {
         Some((_, meaning)) => print(code, meaning, Some(class)),
-        None => bail!("X.{detail} is not a status that Posta knows; see RFC 3463 §3"),
+        None => {
+            fail!("unknown-code", "X.{detail} is not a status that Posta knows; see RFC 3463 §3")
+        }
     }
     Ok(())
 }

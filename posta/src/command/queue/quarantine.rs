@@ -3,11 +3,12 @@
 use crate::{
     Place,
     command::size,
+    fault::demand,
     operator,
     output::{self, say},
     runtime::block_on,
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use clap::{Args, Subcommand};
 use posta_mail::MailId;
@@ -117,7 +118,11 @@ fn show(place: &Place, id: MailId) -> Result<()> {
 
 fn change(place: &Place, request: QuarantineRequest, done: &str) -> Result<()> {
     let Response::Count(count) = ask(place, request)? else { bail!(operator::UNEXPECTED) };
-    ensure!(count > 0, "no such message is in quarantine; `posta quarantine list` names them");
+    demand!(
+        count > 0,
+        "nothing-in-quarantine",
+        "no such message is in quarantine; `posta quarantine list` names them"
+    );
     let messages = if count == 1 { "message" } else { "messages" };
     say!("{count} {messages} {done}");
     Ok(())

@@ -2,6 +2,7 @@
 
 mod dmarc_reports;
 mod handed_on;
+mod held;
 mod hops;
 mod inside;
 mod logins;
@@ -486,6 +487,7 @@ async fn reports_are_as_secret_as_what_they_are_about() {
         events: Vec::new(),
         reports: Vec::new(),
         collected: None,
+        records: Vec::new(),
     };
     two.ours.store.accept(acceptance).await.unwrap();
     two.tried(None).await;
@@ -499,19 +501,6 @@ async fn reports_are_as_secret_as_what_they_are_about() {
         panic!("{story:?}")
     };
     assert!(recipients[0].reply.starts_with("550 5.7.30 Nothing proves"), "{recipients:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_message_is_kept_back_until_its_time() {
-    let two = two().await;
-    two.send("<ana@x.test> HOLDFOR=3600", &["<ana@x.test> NOTIFY=SUCCESS", "<bob@y.test>"]).await;
-    sleep(HOUR).await;
-    assert_eq!(two.queue().await.len(), 2);
-    two.inbox("127.0.0.1", "ana", 0).await;
-    two.pass(HOUR);
-    two.inbox("127.0.0.1", "ana", 2).await;
-    two.inbox("192.0.2.25", "bob", 1).await;
-    two.tried(None).await;
 }
 
 #[tokio::test(start_paused = true)]

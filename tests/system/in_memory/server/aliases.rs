@@ -54,8 +54,8 @@ async fn send(system: &System, parameters: &str, to: &str) -> String {
 
 /// Returns the number of messages of each account, by address.
 async fn counts(system: &System) -> Vec<u64> {
-    match system.admin.execute(Request::AccountList).await.unwrap() {
-        Response::Accounts(lines) => lines.iter().map(|line| line.messages).collect(),
+    match system.admin.execute(Request::AccountList { after: None }).await.unwrap() {
+        Response::Accounts { lines, .. } => lines.iter().map(|line| line.messages).collect(),
         other => panic!("{other:?}"),
     }
 }
@@ -206,7 +206,8 @@ async fn a_broken_member_costs_its_copy_and_is_told_of() {
     let said = send(&system, "", "only@x.test").await;
     assert!(said.contains("550 5.1.1 That address leads to nobody"), "{said}");
     assert!(!said.contains("eva@x.test"), "where it led is not for strangers");
-    let Response::Aliases(lines) = system.admin.execute(Request::AliasList).await.unwrap() else {
+    let list = Request::AliasList { after: None };
+    let Response::Aliases { lines, .. } = system.admin.execute(list).await.unwrap() else {
         panic!("no aliases");
     };
     let problems: Vec<_> = lines.iter().map(|line| (&line.name[..], line.problems.len())).collect();

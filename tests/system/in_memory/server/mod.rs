@@ -1,6 +1,7 @@
 //! The whole server in memory: network, store and clock replaced, no socket and no file.
 
 mod aliases;
+mod certificates;
 mod checks;
 mod clients;
 mod door;
@@ -8,11 +9,13 @@ pub(crate) mod filters;
 mod guessing;
 mod hostile;
 mod lines;
+mod people;
 mod postmaster;
 mod rates;
 mod refusals;
 mod removed;
 mod slow;
+mod spool;
 mod standing;
 mod submission;
 mod tokens;
@@ -307,8 +310,8 @@ async fn stopping_ends_idle_sessions_and_finishes_what_is_in_hand() {
     busy.read_to_string(&mut rest).await.unwrap();
     assert!(rest.contains("250 2.0.0 Ok: kept as") && rest.contains("421 4.3.2"), "{rest}");
     stopping.await.unwrap();
-    let listed = admin.execute(Request::AccountList).await.unwrap();
-    let Response::Accounts(accounts) = listed else { panic!("no accounts") };
+    let listed = admin.execute(Request::AccountList { after: None }).await.unwrap();
+    let Response::Accounts { lines: accounts, .. } = listed else { panic!("no accounts") };
     assert_eq!(accounts[0].messages, 1);
 }
 

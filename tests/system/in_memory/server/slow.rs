@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::settings::smtp_limits;
+use posta_server::deliver::checked::OriginPolicy;
 
 /// Starts a system behind a load balancer, which names the clients.
 async fn crowded(memory: usize) -> System {
@@ -73,6 +74,38 @@ async fn slow_senders_hold_up_nobody() {
         drop(slow);
         system.server.stop().await;
     }
+}
+
+/// Where the origin of mail is checked, header sections are kept in memory, and count. The bodies that slow senders from
+/// 256 networks have sent in one piece with the end of their header sections do not, and leave room for others.
+#[tokio::test(start_paused = true)]
+async fn bodies_of_slow_senders_do_not_count_as_header_sections() {
+    let change = |settings: &mut Settings| {
+        settings.proxies = vec!["127.0.0.0/8".parse().unwrap()];
+        settings.sessions = 600;
+        settings.memory = 2 << 20;
+        settings.checks = Some(OriginPolicy { obey: true, trusted_sealers: Vec::new() });
+    };
+    let clock = SimulatedClock::new(Timestamp::from_second(1_074_188_330).unwrap(), 7);
+    let (store, zone) = (Arc::new(MemoryStore::new()), Arc::new(FixedZone::default()));
+    let system = system_asking(zone, store, Arc::new(clock), change).await;
+    // The network passes on 16,384 octets at a time: the header section ends in the second piece, and is as long as one
+    // may be that costs no share of the memory.
+    let fields = format!("X-Filling: {}\r\n", "x".repeat(87)).repeat(163);
+    let header = format!("From: s@y.test\r\n{fields}X-More: {}\r\n", "x".repeat(30));
+    assert_eq!(header.len() + "Subject: s\r\n\r\n".len(), 16_370);
+    let mail = format!("{BEGIN}{header}{}", body(33 * 1024));
+    let mut slow = Vec::new();
+    for number in 0..256 {
+        slow.push(from(&system, &format!("2001:db8:1:{number:x}::1"), &mail).await);
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut stream = from(&system, "198.51.100.7", &format!("{mail}.\r\nQUIT\r\n")).await;
+    let mut said = String::new();
+    stream.read_to_string(&mut said).await.unwrap();
+    assert!(said.contains("kept as"), "{said}");
+    drop(slow);
+    system.server.stop().await;
 }
 
 /// Content that was stored piece by piece comes back whole and in order.

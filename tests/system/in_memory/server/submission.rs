@@ -188,8 +188,8 @@ async fn an_account_may_be_allowed_more() {
         if let [path, ..] = good {
             assert!(submit(&system, path, "From: ana@x.test").await.starts_with("250"));
         }
-        let Response::Accounts(accounts) =
-            system.admin.execute(Request::AccountList).await.unwrap()
+        let list = Request::AccountList { after: None };
+        let Response::Accounts { lines: accounts, .. } = system.admin.execute(list).await.unwrap()
         else {
             panic!("no accounts")
         };

@@ -58,8 +58,9 @@ const fn typed(
     input: &'static str,
     status: i32,
     says: &'static str,
+    code: &'static str,
 ) -> Mistake {
-    Mistake { configuration: "", command, input, says, status }
+    Mistake { configuration: "", command, input, says, code, status }
 }
 
 const MISTAKES: &[Mistake] = &[
@@ -74,48 +75,56 @@ const MISTAKES: &[Mistake] = &[
          Usage: posta [OPTIONS] <COMMAND>\n\
          \n\
          For more information, try '--help'.",
+        "unknown-command",
     ),
     typed(
         &["account", "list", "--config", "DIR/nosuch.toml"],
         "",
         1,
         "posta: there is no configuration DIR/nosuch.toml: --config names the file",
+        "config-not-found",
     ),
     typed(
         &["account", "add", "ana", "--password-stdin"],
         "seven blue lamps",
         1,
         "posta: \"ana\" is not valid: it needs the form local-part@domain",
+        "invalid-address",
     ),
     typed(
         &["account", "add", "eva@x.test"],
         "",
         1,
         "posta: a password is needed: run this on a terminal, or give it with --password-stdin",
+        "password-needed",
     ),
     typed(
         &["account", "add", "eva@x.test", "--password-stdin"],
         "\n",
         1,
         "posta: a password has 1 to 240 octets, and no line ends or NUL",
+        "password-refused",
     ),
     typed(
         &["account", "add", "ana@x.test", "--password-stdin"],
         "seven blue lamps",
         1,
         "posta: the account ana@x.test exists already; `posta account password` changes its password",
+        "account-exists",
     ),
     typed(
         &["account", "password", "an@x.test", "--password-stdin"],
         "seven blue lamps",
         1,
         "posta: there is no account an@x.test: did you mean ana@x.test?",
+        "no-such-account",
     ),
     typed(
         &["account", "quota", "eva@y.test", "1GiB"],
         "",
         1,
         "posta: there is no account eva@y.test: `posta account list` shows all",
+        "no-such-account",
     ),
     typed(
         &["account", "quota", "ana@x.test", "0"],
@@ -123,37 +132,42 @@ const MISTAKES: &[Mistake] = &[
         1,
         "posta: a mailbox that may hold nothing refuses all mail: give a size such as 1GiB, or none for \
          no limit",
+        "quota-of-nothing",
     ),
     typed(
         &["account", "quota", "ana@x.test", "50"],
         "",
         1,
         "posta: 50 without a unit would be 50 octets: write the unit that is meant, such as \"50MiB\"",
+        "invalid-size",
     ),
     typed(
         &["account", "quota", "ana@x.test", "10GB"],
         "",
         1,
         "posta: \"10GB\": the units are B, KiB, MiB and GiB: \"10GiB\"",
+        "invalid-size",
     ),
     typed(
         &["account", "undelete", "ana@x.test", "--since", "yesterday"],
         "",
         1,
         "posta: \"yesterday\" is neither a time such as 2026-11-24T08:00:00Z nor a span such as 2h",
+        "invalid-time",
     ),
     typed(
         &["account", "undelete", "ana@x.test", "--since", "2026-13-01"],
         "",
         1,
         "posta: \"2026-13-01\" is neither a time such as 2026-11-24T08:00:00Z nor a span such as 2h",
+        "invalid-time",
     ),
     typed(
-        &["account", "import", "ana@x.test", "DIR/nosuch"],
+        &["import", "maildir", "ana@x.test", "DIR/nosuch"],
         "",
         1,
-        "posta: the Maildir is not taken over, or not wholly: DIR/nosuch: No such file or directory (os \
-         error 2)",
+        "posta: ana@x.test: DIR/nosuch: No such file or directory (os error 2)",
+        "file-not-found",
     ),
     typed(
         &["account", "allow", "ana@x.test", "--from", "everybody"],
@@ -161,36 +175,42 @@ const MISTAKES: &[Mistake] = &[
         1,
         "posta: \"everybody\" is not an address to send as: name an address, @example.org for a whole domain, or \
          any",
+        "invalid-sender",
     ),
     typed(
         &["alias", "add", "info@x.test", "ana@x.test, bob@x.test"],
         "",
         1,
         "posta: \"ana@x.test, bob@x.test\" holds several addresses: give each as an argument of its own",
+        "invalid-address",
     ),
     typed(
         &["alias", "add", "info@y.test", "ana@x.test"],
         "",
         1,
         "posta: y.test is no local domain; `posta domain add y.test` makes it one",
+        "no-such-domain",
     ),
     typed(
         &["alias", "remove", "info@x.test"],
         "",
         1,
         "posta: there is no alias info@x.test; `posta alias list` shows all",
+        "no-such-alias",
     ),
     typed(
         &["domain", "remove", "nosuch.example"],
         "",
         1,
         "posta: nosuch.example is no local domain: `posta domain list` shows all",
+        "no-such-domain",
     ),
     typed(
         &["domain", "remove", "x.tst"],
         "",
         1,
         "posta: x.tst is no local domain: did you mean x.test?",
+        "no-such-domain",
     ),
     typed(
         &["domain", "remove", "x.test"],
@@ -198,19 +218,28 @@ const MISTAKES: &[Mistake] = &[
         1,
         "posta: x.test has accounts or aliases, or other domains stand for it; remove them first (`posta \
          account list`, `posta alias list`, `posta domain list`)",
+        "domain-in-use",
     ),
-    typed(&["domain", "add", "x y"], "", 1, "posta: \"x y\" is no domain, such as example.org"),
+    typed(
+        &["domain", "add", "x y"],
+        "",
+        1,
+        "posta: \"x y\" is no domain, such as example.org",
+        "invalid-domain",
+    ),
     typed(
         &["queue", "remove"],
         "",
         1,
         "posta: say which: ids, --domain, --sender, --older, or --all for everything in the queue",
+        "no-selection",
     ),
     typed(
         &["queue", "retry", "--domain", "y.test"],
         "",
         1,
         "posta: nothing in the queue matches; `posta queue list` shows what is there",
+        "nothing-in-queue",
     ),
     typed(
         &["queue", "list", "--older", "yesterday"],
@@ -220,30 +249,35 @@ const MISTAKES: &[Mistake] = &[
          number and a unit, such as \"30s\", \"5m\", \"1h\" or \"7d\"\n\
          \n\
          For more information, try '--help'.",
+        "invalid-value",
     ),
     typed(
         &["queue", "show", "1.2.3"],
         "",
         1,
         "posta: nothing in the queue matches; `posta queue list` shows what is there",
+        "nothing-in-queue",
     ),
     typed(
         &["lockout", "lift", "192.0.2.1"],
         "",
         1,
         "posta: 192.0.2.1 is not locked out; `posta lockout list` names who is",
+        "no-such-lockout",
     ),
     typed(
         &["collect", "run", "7"],
         "",
         1,
         "posta: there is no source 7; `posta collect list` names them",
+        "no-such-source",
     ),
     typed(
         &["collect", "remove", "7"],
         "",
         1,
         "posta: there is no source 7; `posta collect list` names them",
+        "no-such-source",
     ),
     typed(
         &[
@@ -260,12 +294,14 @@ const MISTAKES: &[Mistake] = &[
         "",
         1,
         "posta: --every: at least a minute, such as --every 10m",
+        "interval-too-short",
     ),
     typed(
         &["explain", "9.9.9"],
         "",
         1,
         "posta: an enhanced status code begins with 2, 4 or 5, as 4.2.2 does",
+        "unknown-code",
     ),
     typed(
         &["send", "--from", "ana@x.test", "--to", "bob@x.test,ana@x.test", "--body", "Hi"],
@@ -275,6 +311,7 @@ const MISTAKES: &[Mistake] = &[
          give the option once for each\n\
          \n\
          For more information, try '--help'.",
+        "invalid-value",
     ),
     typed(
         &[
@@ -292,6 +329,7 @@ const MISTAKES: &[Mistake] = &[
         1,
         "posta: cannot connect to 127.0.0.1:1: no server listens there: is it the right port, and does \
          the server run?",
+        "cannot-connect",
     ),
     typed(
         &[
@@ -308,6 +346,7 @@ const MISTAKES: &[Mistake] = &[
         "",
         1,
         "posta: \"mail.x.test\" has no port in digits: write host:port, such as mail.example.org:587",
+        "cannot-connect",
     ),
     typed(
         &[
@@ -324,6 +363,7 @@ const MISTAKES: &[Mistake] = &[
         "",
         1,
         "posta: \"127.0.0.1:smtp\" has no port in digits: write host:port, such as mail.example.org:587",
+        "cannot-connect",
     ),
     typed(
         &["send", "--server", "SILENT", "--from", "a@x.test", "--to", "b@x.test", "--body", "Hi"],
@@ -331,6 +371,7 @@ const MISTAKES: &[Mistake] = &[
         1,
         "posta: the server said nothing: if TLS comes first on that port, as on 465 and 995, use --tls \
          implicit",
+        "server-silent",
     ),
     typed(
         &[
@@ -341,6 +382,7 @@ const MISTAKES: &[Mistake] = &[
         1,
         "posta: TLS with 127.0.0.1 failed: what it sent is not TLS; TLS comes first at ports 465 and 995: \
          elsewhere use --tls starttls to send, --tls stls to fetch",
+        "tls-failed",
     ),
     typed(
         &[
@@ -351,6 +393,7 @@ const MISTAKES: &[Mistake] = &[
         1,
         "posta: the server offers no STARTTLS: --tls implicit where TLS comes first, as at port 465; \
          --tls none for a server on this machine",
+        "tls-failed",
     ),
     typed(
         &[
@@ -371,6 +414,7 @@ const MISTAKES: &[Mistake] = &[
         1,
         "posta: the server offers no login on this port: mail programs log in at port 587 with --tls \
          starttls, or at 465 with --tls implicit; without --user nobody logs in",
+        "no-login-offered",
     ),
     typed(
         &["fetch", "--server", "SILENT", "--user", "ana", "--password-stdin", "--stdout"],
@@ -378,6 +422,7 @@ const MISTAKES: &[Mistake] = &[
         1,
         "posta: the connection broke off: the server said nothing: if TLS comes first on that port, as on \
          465 and 995, use --tls implicit",
+        "server-silent",
     ),
     typed(
         &[
@@ -395,12 +440,14 @@ const MISTAKES: &[Mistake] = &[
         1,
         "posta: TLS with PLAIN failed: what it sent is not TLS; TLS comes first at ports 465 and 995: \
          elsewhere use --tls starttls to send, --tls stls to fetch",
+        "tls-failed",
     ),
     typed(
         &["fetch", "--server", "PLAIN", "--user", "ana", "--password-stdin", "--stdout"],
         "parola",
         1,
         "posta: the server does not speak POP3: a response begins with neither +OK nor -ERR",
+        "not-a-mail-server",
     ),
     typed(
         &["fetch", "--server", "127.0.0.1:1", "--user", "ana", "--password-stdin", "--stdout"],
@@ -408,6 +455,7 @@ const MISTAKES: &[Mistake] = &[
         1,
         "posta: cannot connect to 127.0.0.1:1: no server listens there: is it the right port, and does \
          the server run?",
+        "cannot-connect",
     ),
     typed(
         &["fetch", "--user", "ana", "--password-stdin"],
@@ -420,5 +468,6 @@ const MISTAKES: &[Mistake] = &[
          <FILE>|--stdout|--lmtp <WHERE>|--account <ADDRESS>|--accounts <FILE>>\n\
          \n\
          For more information, try '--help'.",
+        "missing-argument",
     ),
 ];

@@ -13,8 +13,9 @@ struct Mistake {
     configuration: &'static str,
     command: &'static [&'static str],
     input: &'static str,
-    /// All of standard error, and the exit status.
+    /// All of standard error but the code at its end, and the exit status.
     says: &'static str,
+    code: &'static str,
     status: i32,
 }
 
@@ -27,7 +28,7 @@ fn make(mistakes: &[Mistake], directory: &Path, names: &[(&str, String)]) {
     let fill =
         |text: &str| names.iter().fold(text.to_owned(), |text, (name, is)| text.replace(name, is));
     let mut wrong = Vec::new();
-    for Mistake { configuration, command, input, says, status } in mistakes {
+    for Mistake { configuration, command, input, says, code, status } in mistakes {
         let configured = format!("data = \"{path}/data\"\n{}\n", fill(configuration));
         fs::write(directory.join("mistake.toml"), configured).unwrap();
         let file = format!("{path}/mistake.toml");
@@ -40,12 +41,19 @@ fn make(mistakes: &[Mistake], directory: &Path, names: &[(&str, String)]) {
         let output = posta(&words, input);
         let said = String::from_utf8_lossy(&output.stderr);
         let said = names.iter().fold(said.into_owned(), |text, (name, is)| text.replace(is, name));
-        let code = output.status.code();
-        if (said.trim_end(), code) != (says.trim_end(), Some(*status)) {
+        // Behind the words, or on a line of its own.
+        let says = [" ", "\n"].map(|space| format!("{}{space}[{code}]", says.trim_end()));
+        let ended = output.status.code();
+        if !says.contains(&said.trim_end().to_owned()) || ended != Some(*status) {
             wrong.push(format!(
-                "{configuration}\n{command:?}\nshould say ({status}):\n{says}\nsays ({code:?}):\n{said}"
+                "{configuration}\n{command:?}\nshould say ({status}):\n{}\nsays ({ended:?}):\n{said}",
+                says[0]
             ));
         }
+    }
+    for code in mistakes.iter().map(|mistake| mistake.code) {
+        let explained = posta(&["explain", code], "");
+        assert!(explained.status.success(), "{code} is not explained");
     }
     assert!(wrong.is_empty(), "{} mistakes:\n\n{}", wrong.len(), wrong.join("\n----\n"));
 }

@@ -20,8 +20,9 @@ const fn typed(
     command: &'static [&'static str],
     input: &'static str,
     says: &'static str,
+    code: &'static str,
 ) -> Mistake {
-    Mistake { configuration: "", command, input, says, status: 1 }
+    Mistake { configuration: "", command, input, says, code, status: 1 }
 }
 
 const MISTAKES: &[Mistake] = &[
@@ -29,21 +30,25 @@ const MISTAKES: &[Mistake] = &[
         &["serve"],
         "",
         "posta: another process has the store in DIR/data/store open; stop it first",
+        "store-in-use",
     ),
     typed(
         &["account", "password", "anna@x.test", "--password-stdin"],
         "seven blue lamps",
         "posta: there is no account anna@x.test: did you mean ana@x.test?",
+        "no-such-account",
     ),
     typed(
         &["domain", "remove", "y.test"],
         "",
         "posta: y.test is no local domain: did you mean x.test?",
+        "no-such-domain",
     ),
     typed(
         &["fetch", "--server", "POP3", "--user", "ana@x.test", "--password-stdin", "--stdout"],
         "wrong",
         "posta: the server refuses: [AUTH] name or password is wrong",
+        "login-refused",
     ),
     typed(
         &[
@@ -60,6 +65,7 @@ const MISTAKES: &[Mistake] = &[
         "parola",
         "posta: the server offers no STLS, and a password may not travel in plaintext: --tls implicit at \
          port 995, or --tls none for a server on this machine",
+        "tls-failed",
     ),
     typed(
         &[
@@ -82,6 +88,7 @@ const MISTAKES: &[Mistake] = &[
         "wrong",
         "posta: the server refuses the login: 535 5.7.8 Authentication failed (many servers want the \
          whole address as --user)",
+        "login-refused",
     ),
     typed(
         &[
@@ -100,10 +107,12 @@ const MISTAKES: &[Mistake] = &[
         "",
         "posta: TLS with 127.0.0.1 failed: the certificate is self-signed: no authority vouches for it; \
          --any-certificate takes it all the same",
+        "tls-failed",
     ),
     typed(
         &["send", "--server", "SMTP", "--from", "a@y.test", "--to", "anna@x.test", "--body", "Hi"],
         "",
-        "posta: 1 of 1 recipients were refused",
+        "posta: 1 of 1 recipient refused",
+        "recipients-refused",
     ),
 ];

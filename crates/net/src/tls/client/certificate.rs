@@ -1,10 +1,13 @@
 //! Verification of another server's certificate. rustls calls this code during the handshake.
 
-use crate::tls::{dane::Dane, fault::CertificateFault};
+use crate::tls::{dane::Dane, fault::CertificateFault, version_1::OldCertificate};
 use rustls::{
     DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    crypto::{
+        CryptoProvider, verify_tls12_signature, verify_tls13_signature,
+        verify_tls13_signature_with_raw_key,
+    },
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use std::sync::Arc;
@@ -57,13 +60,16 @@ impl CertificateVerifier {
     }
 
     /// Checks that a certificate that the operator lists is valid now and for this name. A certificate without
-    /// names is accepted for any: the operator can only have meant the server that shows it.
+    /// names, as one of version 1 is, is accepted for any: the operator can only have meant the server that shows it.
     fn check_listed(
         &self,
         end_entity: &CertificateDer<'_>,
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), PkiError> {
+        if let Some(old) = OldCertificate::read(end_entity) {
+            return old.check_time(now);
+        }
         // The library checks the time first, so a check without any authority still finds a fault of the
         // time.
         if let Err(fault @ (PkiError::CertExpired { .. } | PkiError::CertNotValidYet { .. })) =
@@ -110,7 +116,10 @@ impl ServerCertVerifier for CertificateVerifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let known = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, known)
+        match OldCertificate::read(certificate) {
+            Some(old) => old.check_signature(message, signature, known),
+            None => verify_tls12_signature(message, certificate, signature, known),
+        }
     }
 
     fn verify_tls13_signature(
@@ -120,7 +129,10 @@ impl ServerCertVerifier for CertificateVerifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let known = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, known)
+        match OldCertificate::read(certificate) {
+            Some(old) => verify_tls13_signature_with_raw_key(message, &old.key, signature, known),
+            None => verify_tls13_signature(message, certificate, signature, known),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -132,12 +144,23 @@ impl ServerCertVerifier for CertificateVerifier {
 mod tests {
     use super::*;
     use crate::tls::failure::TlsFailure;
-    use crate::tls::{client::ClientTls, words};
+    use crate::tls::{
+        client::{ClientTls, Verify},
+        tests::version_1,
+        words,
+    };
     use rcgen::{
         BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose,
         IsCa, KeyPair, date_time_ymd,
     };
+    use rustls::{
+        ServerConfig,
+        pki_types::PrivateKeyDer,
+        server::{ClientHello, ResolvesServerCert},
+        sign::CertifiedKey,
+    };
     use std::{io, time::Duration};
+    use tokio_rustls::TlsAcceptor;
 
     /// 2027-01-15.
     const NOW: Duration = Duration::from_secs(1_800_000_000);
@@ -170,37 +193,6 @@ mod tests {
         let mut params = params(&[HOST]);
         change(&mut params);
         params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
-    }
-
-    /// Returns the content and the length of the first element of DER-encoded data.
-    fn element(der: &[u8]) -> (&[u8], usize) {
-        let (head, length) = match der[1] {
-            short @ 0..=127 => (2, usize::from(short)),
-            0x81 => (3, usize::from(der[2])),
-            _ => (4, usize::from(der[2]) << 8 | usize::from(der[3])),
-        };
-        (&der[head..head + length], head + length)
-    }
-
-    fn sequence(content: &[u8]) -> Vec<u8> {
-        let [high, low] = (content.len() as u16).to_be_bytes();
-        let head = if high == 0 { vec![0x30, 0x81, low] } else { vec![0x30, 0x82, high, low] };
-        [&head, content].concat()
-    }
-
-    /// Returns the certificate in the form of version 1: without a version field and extensions.
-    fn version_1(certificate: &CertificateDer<'_>) -> CertificateDer<'static> {
-        let (whole, _) = element(certificate);
-        let (mut fields, length) = element(whole);
-        let mut kept = Vec::new();
-        while !fields.is_empty() {
-            let (_, length) = element(fields);
-            if !matches!(fields[0], 0xa0 | 0xa3) {
-                kept.extend_from_slice(&fields[..length]);
-            }
-            fields = &fields[length..];
-        }
-        sequence(&[&sequence(&kept), &whole[length..]].concat()).into()
     }
 
     fn check(
@@ -285,7 +277,8 @@ mod tests {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         };
         let nameless = |params: &mut CertificateParams| params.subject_alt_names.clear();
-        for listed in [self_signed(|_| {}), self_signed(is_ca), self_signed(nameless)] {
+        let old = version_1(&self_signed(|_| {}));
+        for listed in [self_signed(|_| {}), self_signed(is_ca), self_signed(nameless), old] {
             assert_eq!(check(std::slice::from_ref(&listed), &listed), Ok(()));
             assert!(check(&[self_signed(is_ca)], &listed).is_err());
         }
@@ -306,6 +299,57 @@ mod tests {
             });
             assert_eq!(check(std::slice::from_ref(&listed), &listed).unwrap_err().0, failure);
         }
-        assert!(ClientTls::new(&[self_signed(is_ca)]).is_ok());
+        let over = |params: &mut CertificateParams| params.not_after = date_time_ymd(2026, 12, 31);
+        let old = version_1(&self_signed(over));
+        let found = check(std::slice::from_ref(&old), &old).unwrap_err();
+        assert_eq!(found.0, TlsFailure::CertificateExpired, "{}", found.1);
+        for listed in [self_signed(is_ca), version_1(&self_signed(|_| {}))] {
+            assert!(ClientTls::new(&[listed]).is_ok());
+        }
+    }
+
+    /// Shows a certificate to every client, whatever is wrong with it.
+    #[derive(Debug)]
+    struct Shown(Arc<CertifiedKey>);
+
+    impl ResolvesServerCert for Shown {
+        fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+            Some(self.0.clone())
+        }
+    }
+
+    /// A server with a certificate of version 1 proves that it has the key, in every version of TLS. It is spoken to
+    /// in TLS where any certificate will do, and where the operator lists this one.
+    #[tokio::test]
+    async fn a_server_may_have_a_certificate_of_version_1() {
+        let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let certificate = version_1(params(&[HOST]).self_signed(&key).unwrap().der());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let client = ClientTls::new(std::slice::from_ref(&certificate)).unwrap();
+        let stranger = ClientTls::new(&[]).unwrap();
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            for (client, key, verify, is_fit) in [
+                (&client, &key, Verify::Authorities, true),
+                (&stranger, &key, Verify::Anyone, true),
+                (&stranger, &key, Verify::Authorities, false),
+                (&client, &other, Verify::Authorities, false),
+                (&stranger, &other, Verify::Anyone, false),
+            ] {
+                let der = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+                let key = provider.key_provider.load_private_key(der).unwrap();
+                let shown = Arc::new(CertifiedKey::new(vec![certificate.clone()], key));
+                let server = ServerConfig::builder_with_provider(provider.clone())
+                    .with_protocol_versions(&[version])
+                    .unwrap()
+                    .with_no_client_auth()
+                    .with_cert_resolver(Arc::new(Shown(shown)));
+                let (ours, theirs) = tokio::io::duplex(65_536);
+                let acceptor = TlsAcceptor::from(Arc::new(server));
+                tokio::spawn(async move { acceptor.accept(theirs).await.map(drop) });
+                let connected = client.connect(Box::new(ours), HOST, &verify).await;
+                let found = connected.map(|(_, negotiated)| negotiated.about);
+                assert_eq!(found.is_ok(), is_fit, "{version:?} {verify:?}: {found:?}");
+            }
+        }
     }
 }

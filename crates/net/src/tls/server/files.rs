@@ -8,11 +8,20 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     sign::CertifiedKey,
 };
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// The maximal number of octets of a file that are read: a certificate with its whole chain has a tenth
 /// of that.
 const FILE: u64 = 1024 * 1024;
+
+/// Returns the certificates in a text in PEM; none if it cannot be read.
+#[must_use]
+pub fn read_chain(text: &str) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, _>>().unwrap_or_default()
+}
 
 /// Reads all certificates of a PEM file.
 ///
@@ -32,6 +41,15 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
          -inform der` makes PEM of DER"
     };
     Err(TlsError::file(path, why))
+}
+
+/// Returns the certificates in several files.
+///
+/// # Errors
+/// As [`read_certificates`], for the first file that cannot be read.
+pub fn read_all_certificates(paths: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let files = paths.iter().map(|path| read_certificates(path)).collect::<Result<Vec<_>, _>>()?;
+    Ok(files.concat())
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {

@@ -2,7 +2,7 @@
 //! day, and whenever the certificates have been read again. `housekeeping` and `assembly` call this
 //! module.
 
-use super::{Loaded, Tls};
+use super::{CertificateFiles, Loaded, Tls};
 use crate::clock::Clock;
 use posta_mail::{Domain, Timestamp};
 use rustls::{
@@ -51,6 +51,28 @@ impl Tls {
         }
     }
 
+    /// Returns the file of each certificate, or the name that it was issued for, and the time when the certificate
+    /// expires.
+    #[must_use]
+    pub fn expiries(&self) -> Vec<(PathBuf, Timestamp)> {
+        let (files, loaded) = (self.certificates.files(), self.certificates.loaded());
+        let expiry = |loaded: &Loaded| {
+            let leaf = loaded.key.end_entity_cert().ok()?;
+            // Far in the future, every certificate has expired, and the fault says when.
+            match validity(leaf, &self.certificates.provider, Timestamp::MAX - AHEAD) {
+                Some(Problem::Expired(at)) => Some(at),
+                _ => None,
+            }
+        };
+        let of_file = |(files, loaded): (&CertificateFiles, &Loaded)| {
+            Some((files.certificate.clone(), expiry(loaded)?))
+        };
+        let issued = self.certificates.issued.all();
+        let issued =
+            issued.iter().filter_map(|(name, loaded)| Some((name.into(), expiry(loaded)?)));
+        files.iter().zip(&*loaded).filter_map(of_file).chain(issued).collect()
+    }
+
     fn problems(&self, hostname: &Domain, now: Timestamp) -> Vec<CertificateProblem> {
         let (files, loaded) = (self.certificates.files(), self.certificates.loaded());
         let mut found = Vec::new();
@@ -65,6 +87,7 @@ impl Tls {
         let is_ours = |loaded: &Loaded| other_names(loaded, hostname).is_none();
         if let (Some(files), Some(first)) = (files.first(), loaded.first())
             && !loaded.iter().any(is_ours)
+            && self.certificates.issued.named(hostname.as_str()).is_none()
         {
             let others = other_names(first, hostname).unwrap_or_default();
             let problem = Problem::OtherNames(format!("{hostname}, but for {others}"));
@@ -186,6 +209,8 @@ mod tests {
             let problems = tls.problems(&hostname, now);
             problems.iter().map(|found| found.problem.to_string()).collect::<Vec<_>>()
         };
+        let expiries: Vec<_> = tls.expiries().iter().map(|(_, at)| at.to_string()).collect();
+        assert_eq!(expiries, ["2027-01-31T00:00:00Z", "2027-01-31T00:00:00Z"]);
         assert!(told("one.test", "2027-01-10T00:00:00Z").is_empty());
         assert!(told("two.test", "2027-01-10T00:00:00Z").is_empty(), "one of them is enough");
         let twice = |words: &str| vec![words.to_owned(), words.to_owned()];

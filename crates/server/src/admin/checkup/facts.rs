@@ -2,7 +2,7 @@
 //! [`judge`](super::judge).
 
 use super::publish::{MailSetup, ServiceKind};
-use crate::send::trust::mta_sts::Policy;
+use crate::{send::trust::mta_sts::Policy, sign::certificates::IssuedLine};
 use posta_mail::Timestamp;
 use posta_net::{
     dns::{ServiceHost, Tlsa},
@@ -60,8 +60,12 @@ pub struct Machine {
     pub postmaster: Vec<String>,
     /// The server's certificate, if it can be read.
     pub certificate: Option<CertificateSummary>,
+    /// The certificates that an authority issues to this server.
+    pub issued: Vec<IssuedLine>,
     /// Whether something keeps the clock right; `None` if nothing tells.
     pub keeps_time: Option<bool>,
+    /// By how many seconds the clock is ahead of a time server's, if one was asked and answered.
+    pub ahead: Option<i64>,
 }
 
 /// The addresses of a host.

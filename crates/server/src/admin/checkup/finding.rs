@@ -1,9 +1,10 @@
 //! The findings of a domain's check, for the operator.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The result of one check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Finding {
     /// The subject of the check.
@@ -16,8 +17,24 @@ pub struct Finding {
     pub cure: Vec<String>,
 }
 
+/// What a check of a domain found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct DomainChecked {
+    /// The domain.
+    pub domain: String,
+    /// The name of its server.
+    pub hostname: String,
+    /// The highest severity of the findings.
+    pub severity: Severity,
+    /// The findings.
+    pub findings: Vec<Finding>,
+}
+
 /// The subjects of checks, in the order in which they are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Subject {
     /// The readers of mail for postmaster.
@@ -77,7 +94,9 @@ impl Subject {
 }
 
 /// The severity of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// It is right.

@@ -21,7 +21,7 @@ use super::{
 /// Judges everything, in the order in which findings are shown.
 #[must_use]
 pub fn judge(facts: &Facts) -> Vec<Finding> {
-    let judges: [fn(&Facts, &mut Vec<Finding>); 16] = [
+    let judges: [fn(&Facts, &mut Vec<Finding>); 17] = [
         machine::postmaster,
         names::exchangers,
         names::addresses,
@@ -34,6 +34,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         tls::dane,
         names::services,
         tls::certificate,
+        tls::issued,
         reach::ports,
         reach::outgoing,
         reach::lists,

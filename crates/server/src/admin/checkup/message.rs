@@ -14,7 +14,9 @@ use posta_origin::{
     dns::Lookup,
     observer::{Needs, Observed, Observer},
 };
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// The line by which an mbox begins a message (RFC 4155).
 const MBOX: &[u8] = b"From ";
@@ -111,7 +113,7 @@ impl ReadMessage {
 }
 
 /// What came of all checks of a message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Examination {
     /// How the message came.
@@ -128,17 +130,17 @@ pub struct Examination {
 }
 
 /// One check of a message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct OriginCheck {
     /// The method, as RFC 8601 §2.7 names it.
-    pub method: &'static str,
+    pub method: Cow<'static, str>,
     /// The result, as RFC 8601 §2.7 names it.
     pub result: String,
     /// How the result is to be taken.
     pub severity: Severity,
     /// What it is about, as a property of RFC 8601 §2.3 and its value.
-    pub about: Vec<(&'static str, String)>,
+    pub about: Vec<(Cow<'static, str>, String)>,
     /// Why it ended so, in words.
     pub why: Vec<String>,
 }

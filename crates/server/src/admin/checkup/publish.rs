@@ -30,6 +30,8 @@ pub struct MailSetup {
     pub keys: Vec<DkimRecord>,
     /// The SHA-256 of the public key of the server's certificate.
     pub certificate_key: Option<[u8; 32]>,
+    /// The same of the key that is to take its place, if one waits.
+    pub next_certificate_key: Option<[u8; 32]>,
     /// What the server offers mail programs.
     pub services: Vec<MailService>,
 }

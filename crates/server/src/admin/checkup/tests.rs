@@ -21,6 +21,7 @@ pub(super) fn example() -> MailSetup {
             is_retiring: false,
         }],
         certificate_key: Some([0xab; 32]),
+        next_certificate_key: None,
         services: vec![service(ServiceKind::Submissions, 465), service(ServiceKind::Pop3s, 995)],
     }
 }

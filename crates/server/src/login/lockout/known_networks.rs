@@ -18,7 +18,7 @@ const RECORDED_EVERY: i64 = 7;
 const CACHED: usize = 100_000;
 
 /// The kind of the store's records that hold known networks, by the account's id.
-pub(super) const KIND: &str = "known-networks";
+pub(in crate::login) const KIND: &str = "known-networks";
 
 /// Records the networks from which accounts are used.
 pub(super) struct KnownNetworks {

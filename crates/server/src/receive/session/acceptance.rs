@@ -32,16 +32,13 @@ impl SmtpHost {
         }
         head.insert_str(0, &incoming.signatures);
         let head = head.into_bytes();
-        let (octets, added) = (incoming.octets() + head.len() as u64, incoming.added());
-        let thread = incoming.thread();
-        let needs_utf8 = incoming.needs_utf8();
-        let Incoming { id, time, chunks, rest, message_id, is_eight_bit, hops, .. } = incoming;
+        let (time, is_eight_bit) = (incoming.time, incoming.is_eight_bit);
         let Mail { reverse_path, mut parameters } = mail;
         let origin = self.origin(parameters.utf8);
         // Many clients request neither, and many request both for everything, so the content decides. A
         // server that accepts only ASCII would damage the one and refuse the other. The needs of the
         // addresses are determined when the message is sent on (RFC 6531 §3.2).
-        parameters.utf8 &= needs_utf8;
+        parameters.utf8 &= incoming.needs_utf8();
         parameters.body = match parameters.body {
             Body::SevenBit if is_eight_bit => Body::EightBitMime,
             Body::EightBitMime if !is_eight_bit => Body::SevenBit,
@@ -50,24 +47,9 @@ impl SmtpHost {
         let hold = parameters.hold.and_then(|hold| held_until(hold, time));
         let envelope = self.envelope(reverse_path, parameters, time);
         let refused = self.refused.take();
-        Message {
-            id,
-            time,
-            head,
-            chunks,
-            rest,
-            octets,
-            added,
-            thread,
-            hops,
-            message_id,
-            origin,
-            envelope,
-            hold,
-            refused,
-            is_submitted: self.is_submission() || self.may_relay(),
-            checked,
-        }
+        let is_submitted = self.is_submission() || self.may_relay();
+        let message = incoming.into_message(head, origin, envelope);
+        Message { hold, refused, is_submitted, checked, ..message }
     }
 
     /// Returns the memory of a message that has come whole, to be held until it is delivered. Filters may take long: until

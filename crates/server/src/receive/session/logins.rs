@@ -3,6 +3,7 @@
 use super::SmtpHost;
 use crate::{
     directory::store_failed,
+    limits::metrics::LoginCount,
     login::{LoginError, login_log, sasl::Peer},
 };
 use posta_mail::{
@@ -37,7 +38,8 @@ impl SmtpHost {
                     Service::Submission => "submission",
                     Service::Smtp | Service::Lmtp => "smtp",
                 };
-                login_log::succeeded(self.client, &account.address, protocol, self.tls.is_some());
+                self.acceptor.metrics.login(LoginCount::Ok);
+                login_log::succeeded(self.client, &account, protocol, self.tls.is_some());
                 self.account = Some(Box::new(account));
                 Ok(Progress::Done(()))
             }
@@ -61,7 +63,8 @@ impl SmtpHost {
                 Reply::new(525, (5, 7, 13), words)
             }
             LoginError::Store(_) | LoginError::Tokens(_) => {
-                tracing::error!(%error, "a login could not be checked");
+                let client = login_log::place(self.client);
+                tracing::error!(%error, client, "a login could not be checked");
                 return Reply::new(454, (4, 7, 0), "Temporary authentication failure");
             }
         };

@@ -14,6 +14,7 @@ use crate::{
 use posta_mail::{ReversePath, Timestamp};
 use posta_net::client_network::is_within;
 use posta_origin::{
+    dkim::DkimResult,
     observer::{Needs, Observed},
     results::ResultsRemover,
 };
@@ -21,6 +22,20 @@ use posta_smtp::server::Service;
 use tokio::{pin, time::timeout};
 
 impl SmtpHost {
+    /// Counts the results of the checks. Of several signatures, one that passes counts.
+    pub(super) fn count_checks(&self, checked: Option<&Checked>) {
+        let (Some(checked), metrics) = (checked, &self.acceptor.metrics) else { return };
+        if let Some(spf) = &checked.spf {
+            metrics.checked("spf", &spf.outcome.result.to_string());
+        }
+        let mut dkim = checked.dkim.iter().map(|verified| verified.result);
+        let first = dkim.next();
+        let best = dkim.find(|result| *result == DkimResult::Pass);
+        metrics.checked("dkim", best.or(first).map_or("none", DkimResult::name));
+        metrics.checked("dmarc", &checked.dmarc.result.to_string());
+        metrics.checked("arc", checked.arc.result.name());
+    }
+
     /// Returns whether the client is trusted without having logged in: it is in a network that may
     /// relay, or a trusted program on this machine. A client behind a proxy never is.
     pub(super) fn is_near(&self) -> bool {

@@ -4,7 +4,7 @@
 //! straight to the summaries of received reports.
 
 use super::{
-    DmarcReports,
+    DUTY, DmarcReports,
     day::OfDomain,
     xml::{ReportFacts, ReportWriter, ReportedRow},
 };
@@ -53,7 +53,8 @@ impl DmarcReports {
         let Ok(begin) = format!("{date}T00:00:00Z").parse() else { return Ok(true) };
         let mut is_done = true;
         for (domain, observed) in self.saved.day(date).await?.domains() {
-            if *stopping.borrow() {
+            // Before each domain, since the day takes a while, and its reports must not go out twice.
+            if *stopping.borrow() || !self.reporter.store.take_duty(DUTY).await? {
                 return Ok(false);
             }
             let is_empty = observed.rows().next().is_none();

@@ -5,6 +5,7 @@ use super::kept::{self, DMARC, KeptSummary, TLS};
 use posta_mail::Timestamp;
 use posta_mime::received::{DmarcReport, DmarcSummaryRow, TlsReport};
 use posta_store::{Store, StoreError};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -21,7 +22,7 @@ const REPORTERS: usize = 3;
 const FAILURES: usize = 200;
 
 /// What passed and failed on a day.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct DayCount {
     /// The date in UTC.
@@ -33,7 +34,7 @@ pub struct DayCount {
 }
 
 /// The reports that the figures come from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ReportCount {
     /// The number of reports whose figures are counted.
@@ -43,11 +44,14 @@ pub struct ReportCount {
 }
 
 /// Messages in a domain's name that came from one address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct SourceCount {
     /// The address.
     pub source: IpAddr,
+    /// The name of the address that leads back to it, once that is looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The number of messages.
     pub messages: u64,
     /// The number of those that passed DMARC.
@@ -67,7 +71,7 @@ pub struct SourceCount {
 }
 
 /// What DMARC reports say.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct DmarcStatistics {
     /// The days that reports are about, in order.
@@ -83,7 +87,7 @@ pub struct DmarcStatistics {
 }
 
 /// TLS sessions under one kind of policy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct TlsPolicyCount {
     /// The domain.
@@ -97,7 +101,7 @@ pub struct TlsPolicyCount {
 }
 
 /// TLS sessions that failed for one reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct TlsFailureLine {
     /// The domain.
@@ -115,7 +119,7 @@ pub struct TlsFailureLine {
 }
 
 /// What TLS reports say.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct TlsStatistics {
     /// The days that reports are about, in order.
@@ -185,6 +189,7 @@ impl Source {
     fn add(&mut self, row: &DmarcSummaryRow, reporter: &str) {
         let count = self.count.get_or_insert_with(|| SourceCount {
             source: row.source,
+            name: None,
             messages: 0,
             passed: 0,
             spf: 0,

@@ -3,7 +3,7 @@
 
 use super::{Asked, Large, answer};
 use crate::{commit::Committer, tables::removals::Names};
-use posta_store::{AccountId, Entry, Flags};
+use posta_store::{AccountId, Entry, Flags, FolderId, Uid};
 use roaring::RoaringBitmap;
 
 /// Pieces that are counted at a time: counting only reads.
@@ -17,10 +17,17 @@ pub(super) struct Counting {
     pub(super) asked: Asked,
     /// The number of names that were looked up.
     seen: usize,
-    found: Counts,
-    uids: RoaringBitmap,
+    /// What was found so far, for each folder that is named.
+    found: Vec<Found>,
     /// How often the count was restarted.
     begun: u32,
+}
+
+/// What was found in a folder.
+#[derive(Debug, Clone, Default)]
+struct Found {
+    counts: Counts,
+    uids: RoaringBitmap,
 }
 
 /// The messages that some names of a folder stand for, counted.
@@ -34,8 +41,27 @@ pub(crate) struct Counts {
 impl Counting {
     /// Returns a count that has not begun.
     pub(super) fn new(asked: Asked) -> Self {
-        let (found, uids) = (Counts::default(), RoaringBitmap::new());
-        Self { asked, seen: 0, found, uids, begun: 0 }
+        let found = vec![Found::default(); asked.names.len()];
+        Self { asked, seen: 0, found, begun: 0 }
+    }
+
+    /// Returns the next names to look up: the index of their folder, and at most `most` of them.
+    fn next(&self, most: usize) -> Option<(usize, Vec<Uid>)> {
+        let mut seen = self.seen;
+        for (index, (_, uids)) in self.asked.names.iter().enumerate() {
+            if let Some(some @ [_, ..]) = uids.get(seen..) {
+                return Some((index, some[..some.len().min(most)].to_vec()));
+            }
+            seen -= uids.len();
+        }
+        None
+    }
+
+    /// Returns what was found in a folder of an account, if its messages are counted.
+    fn found_in(&mut self, account: AccountId, folder: FolderId) -> Option<&mut Found> {
+        let Self { asked, found, .. } = self;
+        let index = asked.names.iter().position(|(named, _)| *named == folder);
+        found.get_mut(index.filter(|_| asked.account == account)?)
     }
 }
 
@@ -53,32 +79,35 @@ impl Large {
         for counting in &mut self.counting {
             if counting.seen > 0 && account.is_none_or(|account| account == counting.asked.account)
             {
-                (counting.seen, counting.found) = (0, Counts::default());
-                counting.uids = RoaringBitmap::new();
-                counting.begun += 1;
+                (counting.seen, counting.begun) = (0, counting.begun + 1);
+                counting.found.fill(Found::default());
             }
         }
     }
 
     /// Subtracts an entry from the counts that include it, since another change removes it from its folder.
     pub(crate) fn left(&mut self, account: AccountId, entry: &Entry) {
-        for Counting { asked, found, uids, .. } in &mut self.counting {
-            if (asked.account, asked.folder) == (account, entry.folder) && uids.remove(entry.uid.0)
-            {
-                found.messages -= 1;
-                found.octets -= entry.octets;
-                found.unseen -= u64::from(!entry.flags.has(Flags::SEEN));
+        for counting in &mut self.counting {
+            let Some(Found { counts, uids }) = counting.found_in(account, entry.folder) else {
+                continue;
+            };
+            if uids.remove(entry.uid.0) {
+                counts.messages -= 1;
+                counts.octets -= entry.octets;
+                counts.unseen -= u64::from(!entry.flags.has(Flags::SEEN));
             }
         }
     }
 
     /// Corrects the counts that include an entry whose flags have changed.
     pub(crate) fn has_other_flags(&mut self, account: AccountId, before: Flags, entry: &Entry) {
-        for Counting { asked, found, uids, .. } in &mut self.counting {
-            let is_it = (asked.account, asked.folder) == (account, entry.folder);
-            if is_it && uids.contains(entry.uid.0) {
-                found.unseen -= u64::from(!before.has(Flags::SEEN));
-                found.unseen += u64::from(!entry.flags.has(Flags::SEEN));
+        for counting in &mut self.counting {
+            let Some(Found { counts, uids }) = counting.found_in(account, entry.folder) else {
+                continue;
+            };
+            if uids.contains(entry.uid.0) {
+                counts.unseen -= u64::from(!before.has(Flags::SEEN));
+                counts.unseen += u64::from(!entry.flags.has(Flags::SEEN));
             }
         }
     }
@@ -87,25 +116,30 @@ impl Large {
 impl Committer {
     /// Counts some more of a removal's messages, and decides the removal after the last of them.
     pub(super) fn count_some(&mut self, mut counting: Counting) {
-        let Asked { account, folder, ref uids, .. } = counting.asked;
-        for some in uids[counting.seen..].chunks(COUNTED * self.piece) {
-            match self.schema.standing(account, folder, some.to_vec()) {
+        let account = counting.asked.account;
+        while let Some((index, some)) = counting.next(COUNTED * self.piece) {
+            counting.seen += some.len();
+            let folder = counting.asked.names[index].0;
+            match self.schema.standing(account, folder, some) {
                 Ok(found) => found.iter().for_each(|entry| {
-                    if counting.uids.insert(entry.uid.0) {
-                        counting.found.add(entry);
+                    let Found { counts, uids } = &mut counting.found[index];
+                    if uids.insert(entry.uid.0) {
+                        counts.add(entry);
                     }
                 }),
                 Err(error) => return answer(counting.asked.done, Err(error)),
             }
-            counting.seen += some.len();
             // A count that is restarted again and again must end, too.
-            if counting.seen < uids.len() && counting.begun < PATIENCE {
+            if counting.seen < counting.asked.count() && counting.begun < PATIENCE {
                 return self.large.counting.push_front(counting);
             }
         }
-        let Counting { asked: Asked { time, purge, done, .. }, found, uids, .. } = counting;
-        let decided =
-            self.decide(account, vec![(folder, Names::These(uids), found)], (time, purge));
-        answer(done, decided.map(|()| found.messages as usize));
+        let Counting { asked: Asked { names, time, purge, done, .. }, found, .. } = counting;
+        let messages: u64 = found.iter().map(|found| found.counts.messages).sum();
+        let removed = names.iter().zip(found);
+        let removed =
+            removed.map(|((folder, _), found)| (*folder, Names::These(found.uids), found.counts));
+        let decided = self.decide(account, removed.collect(), (time, purge));
+        answer(done, decided.map(|()| messages as usize));
     }
 }

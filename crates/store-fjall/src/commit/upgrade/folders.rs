@@ -6,6 +6,7 @@
 //! mark in `meta` stands until all is done, and the new format stands beside it from the beginning: should this
 //! be cut off, the next start goes on, and a program of before does not take half a mailbox for a whole one.
 
+use super::progress::ConversionProgress;
 use crate::{
     commit::{Committer, folders},
     error::failed,
@@ -25,9 +26,6 @@ use posta_store::{AccountId, Entry, Flags, Folder, FolderId, ModSeq, StoreError,
 /// Octets of a message in which its header section is looked for.
 const HEADER_SECTION: u32 = 64 * 1024;
 
-/// Messages after which the log tells how far it is.
-const TELL: u64 = 100_000;
-
 /// The flag of earlier formats: the message was retrieved.
 const RETRIEVED: u32 = 1;
 
@@ -43,8 +41,12 @@ impl Committer {
         if !self.begin_to_make_folders()? {
             return Ok(());
         }
-        tracing::info!(
-            "mailboxes are given folders, once: this reads the beginning of each message"
+        let messages = self.schema.mailbox.approximate_len();
+        tracing::warn!(
+            "the store is converted to format {}, once: mailboxes are given folders, for which the beginning of each of \
+             about {messages} messages is read. An older program does not open it any more: a backup made before is \
+             the way back",
+            schema::FORMAT
         );
         self.take_entries(usize::MAX)?;
         self.take_removed(usize::MAX)?;
@@ -54,7 +56,7 @@ impl Committer {
         let mut batch = Batch::new(&self.schema);
         batch.remove(&self.schema.meta, schema::WITHOUT_FOLDERS);
         self.commit(batch)?;
-        tracing::info!("all mailboxes have folders");
+        tracing::warn!("the store is converted: all mailboxes have folders");
         Ok(())
     }
 
@@ -74,8 +76,10 @@ impl Committer {
     /// Takes over messages that are not removed, so many at most.
     fn take_entries(&mut self, at_most: usize) -> Result<(), StoreError> {
         let (mut batch, mut next) = (Batch::new(&self.schema), None);
-        let mut count: u64 = 0;
+        let messages = self.schema.mailbox.approximate_len();
+        let mut progress = ConversionProgress::begin("messages that get a folder", messages);
         for guard in self.schema.mailbox.iter().take(at_most) {
+            progress.step();
             let (key, value) = key_and_value(guard)?;
             let Some(old) = earlier::decode_entry(&value)? else { continue };
             let was_retrieved = old.flags & RETRIEVED != 0;
@@ -88,10 +92,6 @@ impl Committer {
                 batch.remove(&self.schema.mailbox, key);
             }
             batch = self.commit_if_full(batch)?;
-            count += 1;
-            if count.is_multiple_of(TELL) {
-                tracing::info!("{count} messages have a folder by now");
-            }
         }
         self.commit(batch)
     }
@@ -99,7 +99,10 @@ impl Committer {
     /// Takes over removed messages, so many at most.
     fn take_removed(&mut self, at_most: usize) -> Result<(), StoreError> {
         let (mut batch, mut next) = (Batch::new(&self.schema), None);
+        let removed = self.schema.removed.approximate_len();
+        let mut progress = ConversionProgress::begin("removed messages that get a folder", removed);
         for guard in self.schema.removed.iter().take(at_most) {
+            progress.step();
             let (key, value) = key_and_value(guard)?;
             let earlier::EarlierRemoved { time, purge, entry } = earlier::decode_removed(&value)?;
             let (account, uid, entry) = self.renamed(&key, entry, &mut next, &mut batch)?;
@@ -319,6 +322,7 @@ mod tests {
                     views: Arc::default(),
                     visitors: std::sync::Arc::default(),
                     watchers: posta_store::Watchers::default(),
+                    meters: Arc::default(),
                     lanes: Arc::default(),
                     keys: Arc::new(KeyFile::new(&store.with_extension("keys"))),
                     set_aside: Arc::default(),

@@ -3,6 +3,7 @@
 //! them is written anew or deleted. A mark in `meta` stands until all is done: if the upgrade is cut off, or
 //! fails as on a full disk, the next start does it again; the mail does not wait for that.
 
+use super::progress::ConversionProgress;
 use crate::{
     commit::{Committer, damage::empty_journals, open::Opener},
     disk::Room,
@@ -36,7 +37,10 @@ impl Opener {
         if !schema.is_unsealed()? {
             return Ok((schema, committer));
         }
-        tracing::info!("passwords are sealed, and what held them in plain is written anew, once");
+        tracing::warn!(
+            "passwords are sealed, and what held them in plain is written anew, once. An older program does not open the \
+             store any more: a backup made before is the way back"
+        );
         let sealed = committer.seal_all().and_then(|()| committer.purge_log());
         // Nothing may be written any more that only the journal has.
         drop(committer);
@@ -120,7 +124,10 @@ impl Committer {
         for number in empty {
             self.delete_segment(number)?;
         }
+        let what = "files of the log that are written anew";
+        let mut progress = ConversionProgress::begin(what, full.len());
         for number in full {
+            progress.step();
             self.purge_segment(number)?;
         }
         Ok(())
@@ -245,6 +252,7 @@ mod tests {
             views: Arc::default(),
             visitors: std::sync::Arc::default(),
             watchers: posta_store::Watchers::default(),
+            meters: Arc::default(),
             lanes: Arc::default(),
             keys: Arc::new(KeyFile::new(&store.with_extension("keys"))),
             set_aside: Arc::default(),

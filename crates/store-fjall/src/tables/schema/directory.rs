@@ -9,7 +9,7 @@ use fjall::Guard;
 use posta_mail::{Address, Domain, Secret, Timestamp};
 use posta_store::{
     Account, AccountId, AddressOwner, Alias, AliasName, Credentials, RemovedAccount, Resolution,
-    ResolvedAccount, SendAs, StoreError,
+    ResolvedAccount, SendAs, StoreError, TagSeparators, check_name,
 };
 use std::{collections::HashSet, ops::Bound};
 
@@ -23,8 +23,8 @@ const STANDS_FOR: u8 = 2;
 /// What the keys of removed accounts begin with, among the records of the server's own.
 const REMOVED_ACCOUNT: &[u8] = b"removed-account\0";
 
-/// What the keys of two indexes of accounts begin with, there too: by id; and by domain, those that can log in
-/// first, then in the order in which they were added. The value of both is the account's address.
+/// What the keys of two indexes of accounts begin with, there too: by id; and by domain, those whose mail is
+/// read first, then in the order in which they were added. The value of both is the account's address.
 const BY_ID: &[u8] = b"account-by-id\0";
 const BY_DOMAIN: &[u8] = b"account-by-domain\0";
 
@@ -32,14 +32,27 @@ const BY_DOMAIN: &[u8] = b"account-by-domain\0";
 const FORWARDS: &str = "forwards";
 const DISABLED: &str = "disabled";
 const MARKS_JUNK: &str = "marks-junk";
+const SEND_ONLY: &str = "send-only";
+
+/// An account, its key, and the times of its removal and purge.
+pub(crate) type NextAccount = (Vec<u8>, Account, Option<(Timestamp, Timestamp)>);
+
+/// Returns whether a record among those of the server's own is about accounts.
+pub(crate) fn is_of_accounts(key: &[u8]) -> bool {
+    [REMOVED_ACCOUNT, BY_ID, BY_DOMAIN].iter().any(|prefix| key.starts_with(prefix))
+}
 
 impl Schema {
     /// Resolves an address, the usage of its account aside.
-    pub(crate) fn resolve(&self, address: &Address) -> Result<Resolution, StoreError> {
+    pub(crate) fn resolve(
+        &self,
+        address: &Address,
+        tags: &TagSeparators,
+    ) -> Result<Resolution, StoreError> {
         let domain = self.domain.get(address.domain()).map_err(failed)?;
         let is_local = domain.is_some();
-        let stands_for = domain.map_or(Ok(None), |value| decode_domain_alias(&value))?;
-        let (address, untagged) = Resolution::names(address, stands_for.as_ref());
+        let stands_for = domain.map_or(Ok(None), |value| domain_alias_in(&value))?;
+        let (address, untagged) = Resolution::names_by(address, stands_for.as_ref(), tags);
         let mut owner = self.owner(&address)?;
         if let (None, Some(untagged)) = (&owner, untagged) {
             owner = self.owner(&untagged)?;
@@ -98,6 +111,10 @@ impl Schema {
 
     /// Returns the accounts whose addresses begin with `prefix`.
     pub(crate) fn accounts(&self, prefix: &str) -> Result<Vec<Account>, StoreError> {
+        // The engine panics if asked for a key that is longer than keys can be.
+        if check_name(prefix).is_err() {
+            return Ok(Vec::new());
+        }
         self.account.prefix(prefix).map(decode_listed_account).collect()
     }
 
@@ -144,6 +161,33 @@ impl Schema {
         Ok(aliases)
     }
 
+    /// Returns the account behind a key: first those that are there, by their ids, then those that were removed, with
+    /// the times of the removal and the purge.
+    pub(crate) fn next_account(
+        &self,
+        after: Option<&[u8]>,
+    ) -> Result<Option<NextAccount>, StoreError> {
+        let after = after.unwrap_or(BY_ID);
+        for (prefix, is_removed) in [(BY_ID, false), (REMOVED_ACCOUNT, true)] {
+            let from = Bound::Excluded(after.max(prefix));
+            let Some(guard) = self.kept.range::<&[u8], _>((from, Bound::Unbounded)).next() else {
+                continue;
+            };
+            let (key, value) = key_and_value(guard)?;
+            if !key.starts_with(prefix) {
+                continue;
+            }
+            if is_removed {
+                let RemovedAccount { account, time, purge } = decode_removed_account(&value)?;
+                return Ok(Some((key.to_vec(), account, Some((time, purge)))));
+            }
+            let account = self.account(&decode_address(&value)?)?;
+            let account = account.ok_or_else(|| damaged("an index of accounts"))?;
+            return Ok(Some((key.to_vec(), account, None)));
+        }
+        Ok(None)
+    }
+
     /// The accounts that were removed and are not purged.
     pub(crate) fn removed_accounts(&self) -> Result<Vec<RemovedAccount>, StoreError> {
         let mut removed = Vec::new();
@@ -179,14 +223,14 @@ impl Schema {
     /// What a domain stands for.
     pub(crate) fn domain_alias(&self, domain: &str) -> Result<Option<Domain>, StoreError> {
         let value = self.domain.get(domain).map_err(failed)?;
-        value.map_or(Ok(None), |value| decode_domain_alias(&value))
+        value.map_or(Ok(None), |value| domain_alias_in(&value))
     }
 
     pub(crate) fn domain_aliases(&self) -> Result<Vec<(Domain, Domain)>, StoreError> {
         let mut aliases = Vec::new();
         for guard in self.domain.iter() {
             let (key, value) = key_and_value(guard)?;
-            if let Some(of) = decode_domain_alias(&value)? {
+            if let Some(of) = domain_alias_in(&value)? {
                 aliases.push((decode_domain(&key)?, of));
             }
         }
@@ -225,8 +269,13 @@ pub(crate) fn encode_account(account: &Account) -> Vec<u8> {
     // An address has no tab.
     let send_as: Vec<_> = account.send_as.iter().map(SendAs::to_string).collect();
     let send_as = send_as.join("\t");
-    let Account { forwards, disabled, marks_junk, .. } = *account;
-    let flags = [(forwards, FORWARDS), (disabled, DISABLED), (marks_junk, MARKS_JUNK)];
+    let Account { forwards, disabled, marks_junk, send_only, .. } = *account;
+    let flags = [
+        (forwards, FORWARDS),
+        (disabled, DISABLED),
+        (marks_junk, MARKS_JUNK),
+        (send_only, SEND_ONLY),
+    ];
     let flags = flags.into_iter().filter_map(|(is_set, word)| is_set.then_some(word));
     let flags = flags.collect::<Vec<_>>().join(" ");
     let hash = account.credentials.password_hash.as_str();
@@ -237,9 +286,14 @@ pub(crate) fn encode_account(account: &Account) -> Vec<u8> {
 
 fn decode_listed_account(guard: Guard) -> Result<Account, StoreError> {
     let (key, value) = key_and_value(guard)?;
-    let text = str::from_utf8(&key).map_err(|_| damaged("an account's key"))?;
+    listed_account(&key, &value)
+}
+
+/// Decodes an account's record with its key.
+pub(crate) fn listed_account(key: &[u8], value: &[u8]) -> Result<Account, StoreError> {
+    let text = str::from_utf8(key).map_err(|_| damaged("an account's key"))?;
     let address = text.parse().map_err(|_| damaged("an account's address"))?;
-    decode_account(address, &value)
+    decode_account(address, value)
 }
 
 fn decode_account(address: Address, value: &[u8]) -> Result<Account, StoreError> {
@@ -260,13 +314,24 @@ fn decode_account(address: Address, value: &[u8]) -> Result<Account, StoreError>
     let has = |flag| flags.split(' ').any(|word| word == flag);
     let (forwards, disabled, marks_junk) = (has(FORWARDS), has(DISABLED), has(MARKS_JUNK));
     let credentials = Credentials { password_hash, scram, apop };
-    Ok(Account { id, address, credentials, quota, send_as, forwards, disabled, marks_junk })
+    let send_only = has(SEND_ONLY);
+    Ok(Account {
+        id,
+        address,
+        credentials,
+        quota,
+        send_as,
+        forwards,
+        disabled,
+        marks_junk,
+        send_only,
+    })
 }
 
 /// The keys of an account in the indexes.
 pub(crate) fn index_keys(account: &Account) -> [Vec<u8>; 2] {
     let mut by_domain = domain_prefix(account.address.domain());
-    by_domain.push(u8::from(account.disabled));
+    by_domain.push(u8::from(!account.is_read()));
     by_domain.extend_from_slice(&account.id.0.to_be_bytes());
     [account_id_key(account.id), by_domain]
 }
@@ -319,7 +384,8 @@ pub(crate) fn encode_domain_alias(of: &Domain) -> Vec<u8> {
     [&[STANDS_FOR][..], of.as_str().as_bytes()].concat()
 }
 
-fn decode_domain_alias(value: &[u8]) -> Result<Option<Domain>, StoreError> {
+/// Returns the domain that one stands for, from its record.
+pub(crate) fn domain_alias_in(value: &[u8]) -> Result<Option<Domain>, StoreError> {
     match value.split_first() {
         Some((&STANDS_FOR, of)) => decode_domain(of).map(Some),
         _ => Ok(None),

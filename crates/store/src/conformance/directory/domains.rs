@@ -1,14 +1,9 @@
 //! Domains and aliases say which addresses are ours, and where their mail goes.
 
-use super::super::{Make, add, address, at, credentials, domain};
+use super::super::{add, address, at, credentials, domain};
 use crate::{Alias, AliasName, Store, StoreError};
 
-pub(super) async fn run(make: Make<'_>) {
-    domains_are_local(&*make()).await;
-    domains_stand_for_others(&*make()).await;
-    aliases_lead_to_others(&*make()).await;
-    accounts_forward(&*make()).await;
-}
+cases![domains_are_local, domains_stand_for_others, aliases_lead_to_others, accounts_forward,];
 
 async fn domains_are_local(store: &dyn Store) {
     add(store, "ana@x.test").await;

@@ -1,13 +1,10 @@
 //! A removed account can be brought back with what it had, until it is purged.
 
-use super::super::{INBOX, Make, add, address, at, domain, message, sweep, uids, unique_ids};
+use super::super::{INBOX, add, address, at, domain, message, sweep, uids, unique_ids};
 use crate::{Alias, AliasName, RemovedAccount, Store, StoreError};
 use posta_mail::MailId;
 
-pub(super) async fn run(make: Make<'_>) {
-    removed_accounts_are_known(&*make()).await;
-    accounts_are_brought_back(&*make()).await;
-}
+cases![removed_accounts_are_known, accounts_are_brought_back,];
 
 async fn removed_accounts_are_known(store: &dyn Store) {
     let ana = add(store, "ana@x.test").await;

@@ -1,13 +1,9 @@
 //! One call tells everything that the reply to a RCPT command needs.
 
-use super::super::{Make, add, address, at, domain, message};
+use super::super::{add, address, at, domain, message};
 use crate::{AddressOwner, Alias, Resolution, Store, Usage};
 
-pub(super) async fn run(make: Make<'_>) {
-    an_address_is_an_account_or_an_alias(&*make()).await;
-    quotas_and_usage_are_known(&*make()).await;
-    many_are_resolved_at_once(&*make()).await;
-}
+cases![an_address_is_an_account_or_an_alias, quotas_and_usage_are_known, many_are_resolved_at_once,];
 
 async fn set_alias(store: &dyn Store, name: &str, targets: &[&str]) {
     let targets = targets.iter().map(|target| address(target)).collect();

@@ -1,7 +1,8 @@
 //! The report of a run of the generator.
 
+use crate::fault::demand;
 use crate::output::say;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use posta_mail::visible::escaped_json;
 use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
@@ -86,7 +87,7 @@ impl Measured {
             }
         }
         let errors: usize = self.errors.values().sum();
-        ensure!(errors == 0, "{errors} sessions ended with an error");
+        demand!(errors == 0, "sessions-failed", "{errors} sessions ended with an error");
         Ok(())
     }
 

@@ -2,7 +2,8 @@
 //! are options of the command.
 
 use super::{Files, Lmtp, Target, Task, Tls, default_state};
-use anyhow::{Context, Result, bail, ensure};
+use crate::fault::{demand, fail, fault};
+use anyhow::{Context, Result};
 use posta_mail::{Address, Secret};
 use posta_store::{Keep, Login};
 use serde::Deserialize;
@@ -54,7 +55,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Task>> {
     if others_may_read && accounts.account.iter().any(|account| account.password.is_some()) {
         eprintln!("posta: others can read the passwords in {0}: `chmod 600 {0}`", path.display());
     }
-    ensure!(!accounts.account.is_empty(), "{} names no [[account]]", path.display());
+    demand!(!accounts.account.is_empty(), "no-accounts", "{} names no [[account]]", path.display());
     accounts.account.into_iter().map(|account| account.task().with_context(about)).collect()
 }
 
@@ -67,7 +68,11 @@ impl Account {
                 let text = text.with_context(|| format!("{} cannot be read", file.display()))?;
                 text.lines().next().unwrap_or_default().to_owned()
             }
-            _ => bail!("{}: password or password-file is needed, one of them", self.user),
+            _ => fail!(
+                "password-needed",
+                "{}: password or password-file is needed, one of them",
+                self.user
+            ),
         };
         let login = Login {
             tls: self.tls.with(&self.server),
@@ -87,10 +92,14 @@ impl Account {
                 Target::Lmtp(Lmtp::new(server, address(to)?))
             }
             (None, None, None, Some(account)) => Target::Account(address(account)?),
-            _ => bail!("{}: one of maildir, mbox, lmtp and account is needed", login.user),
+            _ => fail!(
+                "no-target",
+                "{}: one of maildir, mbox, lmtp and account is needed",
+                login.user
+            ),
         };
         let keep = self.keep.as_deref().map_or(Ok(Keep::All), str::parse);
-        let keep = keep.map_err(|words| anyhow::anyhow!("keep: {words}"))?;
+        let keep = keep.map_err(|words| fault("invalid-keep", format!("keep: {words}")))?;
         let only_new = self.only_new.unwrap_or(keep != Keep::Nothing);
         let state = if only_new { default_state(&login, &target)? } else { None };
         let password = Secret::new(password.as_bytes());

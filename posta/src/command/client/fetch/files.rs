@@ -1,6 +1,7 @@
 //! Files that fetched messages are written to: Maildir, mbox and standard output. Lines end in LF, as the
 //! programs that read such files expect.
 
+use super::local_text::{FromQuoting, LfLines};
 use crate::wiring;
 use anyhow::{Context, Result};
 use posta_mail::trace;
@@ -15,10 +16,13 @@ use std::{
 /// The sender in the line before each message of an mbox. The true one is not known until the message has come.
 const SENDER: &str = "MAILER-DAEMON";
 
+/// The name of standard output among targets.
+const STDOUT: &str = "stdout";
+
 /// A target for messages, which are written one after another.
 pub(crate) struct Files {
     kind: Kind,
-    lines: LineEnds,
+    lines: LfLines,
     name: String,
 }
 
@@ -88,7 +92,7 @@ impl Mbox for io::Stdout {
 
 impl Files {
     fn new(kind: Kind, name: String) -> Self {
-        Self { kind, lines: LineEnds::default(), name }
+        Self { kind, lines: LfLines::default(), name }
     }
 
     /// Returns a name that tells this target from others.
@@ -118,10 +122,16 @@ impl Files {
         Ok(Self::new(Kind::Mbox { output, quoting: FromQuoting::default(), start: None }, name))
     }
 
+    /// Returns the target that prints an mbox.
     pub(crate) fn stdout() -> Self {
         let output = Box::new(io::stdout());
         let kind = Kind::Mbox { output, quoting: FromQuoting::default(), start: None };
-        Self::new(kind, "stdout".to_owned())
+        Self::new(kind, STDOUT.to_owned())
+    }
+
+    /// Returns whether messages are printed.
+    pub(crate) fn is_stdout(&self) -> bool {
+        self.name == STDOUT
     }
 
     /// Starts a message.
@@ -168,7 +178,7 @@ impl Files {
 
     /// Discards an incomplete message.
     pub(crate) fn abandon(&mut self) -> io::Result<()> {
-        self.lines = LineEnds::default();
+        self.lines = LfLines::default();
         match &mut self.kind {
             Kind::Maildir { folders, open, .. } => match open.take() {
                 Some((_, name)) => folders.tmp.remove_file(&name),
@@ -202,128 +212,10 @@ impl Kind {
     }
 }
 
-/// Turns CRLF into LF, also where a pair is split between two pieces.
-#[derive(Default)]
-struct LineEnds {
-    held_cr: bool,
-}
-
-impl LineEnds {
-    fn write(
-        &mut self,
-        content: &[u8],
-        mut write: impl FnMut(&[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
-        if self.held_cr && !content.is_empty() {
-            self.held_cr = false;
-            if content[0] != b'\n' {
-                write(b"\r")?;
-            }
-        }
-        let held = content.strip_suffix(b"\r");
-        self.held_cr |= held.is_some();
-        let content = held.unwrap_or(content);
-        let mut from = 0;
-        for found in memchr::memmem::find_iter(content, b"\r\n") {
-            write(&content[from..found])?;
-            from = found + 1;
-        }
-        write(&content[from..])
-    }
-
-    fn finish(&mut self, mut write: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        if std::mem::take(&mut self.held_cr) { write(b"\r") } else { Ok(()) }
-    }
-}
-
-/// Quotes lines that begin with any number of `>` and `From ` by another `>`, since they would look like the
-/// beginning of the next message (the "mboxrd" form, which is reversible).
-#[derive(Default)]
-struct FromQuoting {
-    state: Quoting,
-}
-
-#[derive(Default, Clone, Copy, PartialEq, Eq)]
-enum Quoting {
-    /// At the start of a line, or after only `>` on it.
-    #[default]
-    Start,
-    /// After this many octets of `From `, which are held back.
-    Matched(usize),
-    Within,
-}
-
-const FROM: &[u8] = b"From ";
-
-impl FromQuoting {
-    fn write(&mut self, piece: &[u8], output: &mut dyn Write) -> io::Result<()> {
-        let mut rest = piece;
-        while let Some(&octet) = rest.first() {
-            match self.state {
-                Quoting::Within => {
-                    let end = memchr::memchr(b'\n', rest).map(|at| at + 1);
-                    let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
-                    output.write_all(line)?;
-                    rest = after;
-                    if end.is_some() {
-                        self.state = Quoting::Start;
-                    }
-                }
-                Quoting::Start if octet == b'>' => {
-                    output.write_all(b">")?;
-                    rest = &rest[1..];
-                }
-                Quoting::Start => self.state = Quoting::Matched(0),
-                Quoting::Matched(count) if octet == FROM[count] => {
-                    rest = &rest[1..];
-                    self.state = Quoting::Matched(count + 1);
-                    if count + 1 == FROM.len() {
-                        output.write_all(b">From ")?;
-                        self.state = Quoting::Within;
-                    }
-                }
-                Quoting::Matched(count) => {
-                    output.write_all(&FROM[..count])?;
-                    self.state = Quoting::Within;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
-
-    #[test]
-    fn an_mbox_quotes_what_looks_like_a_message() {
-        let text = "From a\nFro\n>From b\n>>x\nin From c\nFrom";
-        for size in [1, 2, 3, 100] {
-            let mut quoting = FromQuoting::default();
-            let mut output = Vec::new();
-            for piece in text.as_bytes().chunks(size) {
-                quoting.write(piece, &mut output).unwrap();
-            }
-            let quoted = String::from_utf8(output).unwrap();
-            // The last line has no end and is still held back.
-            assert_eq!(quoted, ">From a\nFro\n>>From b\n>>x\nin From c\n", "{size}");
-        }
-    }
-
-    #[test]
-    fn line_ends_are_local() {
-        for size in [1, 2, 3, 100] {
-            let mut lines = LineEnds::default();
-            let mut output = Vec::new();
-            for piece in b"a\r\nb\rc\r\n\r\n\r".chunks(size) {
-                lines.write(piece, |piece| output.write_all(piece)).unwrap();
-            }
-            lines.finish(|piece| output.write_all(piece)).unwrap();
-            assert_eq!(output, b"a\nb\rc\n\n\r", "{size}");
-        }
-    }
 
     #[test]
     fn a_maildir_shows_whole_messages_only() {

@@ -3,19 +3,25 @@
 mod accounts;
 mod files;
 mod lmtp;
+mod local_text;
+mod login_options;
 mod tracked;
 
 use crate::{
     Place,
-    config::{Config, Octets, Source},
+    config::{Octets, Protocol},
+    fault::{demand, fail},
     operator,
+    output::counted,
     runtime::block_on,
     wiring,
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use files::Files;
 use lmtp::Lmtp;
+pub(crate) use local_text::{FromQuoting, LfLines};
+pub(crate) use login_options::LoginOptions;
 use posta_mail::{Address, Secret};
 use posta_server::{
     admin::{Request, Response},
@@ -23,22 +29,26 @@ use posta_server::{
 };
 use posta_store::{Keep, Login, LoginTls};
 use serde::Deserialize;
-use std::{fs, net::IpAddr, path::PathBuf};
+use std::{
+    fs,
+    io::{self, IsTerminal},
+    net::IpAddr,
+    path::PathBuf,
+};
 use tracked::{Known, Sink, Tracked};
 
-/// Collect mail from a POP3 server into a Maildir, an mbox file, an LMTP server, a Posta account or
-/// standard output.
+/// Collect mail from a POP3 server into files, an LMTP server or an account.
 ///
 /// Messages stay on the server unless --delete or --keep-days is given, and are never deleted there before
-/// they are safe here. Messages fetched earlier are skipped, except with standard output as the target. With
-/// --config, its name servers and certificate authorities are used.
+/// they are safe here. Messages fetched earlier are skipped, except with standard output as the target. The
+/// configuration's name servers and certificate authorities are used.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     place: Place,
-    /// The server, as host:port.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2110")]
-    server: String,
+    /// The server, as host:port; default: this machine's.
+    #[arg(long, value_name = "HOST:PORT")]
+    server: Option<String>,
     /// The user name.
     #[arg(long, value_name = "NAME", required_unless_present = "accounts")]
     user: Option<String>,
@@ -186,23 +196,35 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
                 Err(error) => return Err(error),
             }
         }
-        ensure!(failed == 0, "{failed} of the accounts could not be fetched");
-        ensure!(!stayed, "not all messages could be fetched: they are on the server");
+        demand!(failed == 0, "fetch-incomplete", "{failed} of the accounts could not be fetched");
+        demand!(
+            !stayed,
+            "fetch-incomplete",
+            "not all messages could be fetched: they are on the server"
+        );
         Ok(())
     })
 }
 
 fn single(arguments: &Arguments) -> Result<Task> {
-    let Some(user) = arguments.user.clone() else { bail!("--user is needed") };
+    let Some(user) = arguments.user.clone() else { fail!("user-needed", "--user is needed") };
     if user.bytes().any(|octet| octet.is_ascii_control()) {
-        bail!("a name has no control characters");
+        fail!("invalid-name", "a name has no control characters");
     }
+    let server = match &arguments.server {
+        Some(server) => server.clone(),
+        None => {
+            let config = super::config_of(&arguments.place)?;
+            let own = super::own_server(&config, &[Protocol::Pop3], arguments.tls == Tls::Implicit);
+            own.unwrap_or_else(|| "127.0.0.1:2110".to_owned())
+        }
+    };
     let prompt = format!("Password for {user}: ");
     let password = crate::command::read_password(arguments.password_stdin, &prompt)?;
     let login = Login {
-        server: arguments.server.clone(),
+        tls: arguments.tls.with(&server),
+        server,
         user,
-        tls: arguments.tls.with(&arguments.server),
         any_certificate: arguments.any_certificate,
     };
     let Into { maildir, mbox, lmtp, account, .. } = arguments.into.clone();
@@ -210,7 +232,9 @@ fn single(arguments: &Arguments) -> Result<Task> {
         (Some(directory), ..) => Target::Files(Files::maildir(&directory)?),
         (_, Some(file), ..) => Target::Files(Files::mbox(&file)?),
         (_, _, Some(server), _) => {
-            let Some(to) = arguments.to.clone() else { bail!("--lmtp needs --to") };
+            let Some(to) = arguments.to.clone() else {
+                fail!("recipient-needed", "--lmtp needs --to")
+            };
             Target::Lmtp(Lmtp::new(server, to))
         }
         (_, _, _, Some(account)) => Target::Account(account),
@@ -260,6 +284,7 @@ struct Fetched {
 /// Fetches one mailbox.
 async fn fetch(place: &Place, task: Task, message_size: Octets) -> Result<Fetched> {
     let Task { login, password, keep, target, state } = task;
+    let prints = matches!(&target, Target::Files(files) if files.is_stdout());
     let sink = match target {
         Target::Files(files) => Sink::Files(files),
         Target::Lmtp(lmtp) => Sink::Lmtp(lmtp),
@@ -268,9 +293,13 @@ async fn fetch(place: &Place, task: Task, message_size: Octets) -> Result<Fetche
         }
     };
     let known = state.as_ref().map(|path| Known::read(path)).transpose()?;
-    let mut destination = Tracked::new(sink, known);
-    let means =
-        CollectContext { message_size: message_size.0, ..wiring::means(&config_of(place)?)? };
+    // Messages on the terminal and a progress bar would overwrite each other.
+    let shows_progress = !(prints && io::stdout().is_terminal());
+    let mut destination = Tracked::new(sink, known, shows_progress);
+    let means = CollectContext {
+        message_size: message_size.0,
+        ..wiring::means(&super::config_of(place)?)?
+    };
     let (brought, ended) = means.collect(&login, &password, keep, &mut destination).await;
     destination.finish();
     let said = said(&brought);
@@ -282,17 +311,10 @@ async fn fetch(place: &Place, task: Task, message_size: Octets) -> Result<Fetche
     Ok(Fetched { said, left: brought.left })
 }
 
-/// Returns the configuration with the name servers and certificate authorities to use. An unreadable one is
-/// an error only if it was named: fetching into one's own files needs no access to the server's configuration.
-fn config_of(place: &Place) -> Result<Config> {
-    let is_readable = |path: PathBuf| std::fs::File::open(path).is_ok();
-    let is_wanted = place.config.is_some() || wiring::config_path(place)?.is_some_and(is_readable);
-    if is_wanted { wiring::config(place) } else { Ok(Source::defaults()?.config) }
-}
-
 fn said(brought: &VisitOutcome) -> String {
     let VisitOutcome { messages, removed, .. } = brought;
-    let said = format!("{messages} messages fetched, {removed} removed from the server");
+    let messages = counted(*messages, "message");
+    let said = format!("{messages} fetched, {removed} removed from the server");
     brought.reasons().into_iter().fold(said, |said, left| format!("{said}, {left}"))
 }
 
@@ -309,7 +331,10 @@ async fn take_over(
     let Response::TakenOver { messages, left } = operator::execute(place, request).await? else {
         bail!(operator::UNEXPECTED);
     };
-    Ok(Fetched { said: format!("{messages} messages are in the mailbox of {account}"), left })
+    Ok(Fetched {
+        said: format!("{} fetched into the mailbox of {account}", counted(messages, "message")),
+        left,
+    })
 }
 
 #[cfg(test)]

@@ -68,10 +68,11 @@ impl Known {
 }
 
 impl Tracked {
-    pub(super) fn new(sink: Sink, known: Option<Known>) -> Self {
-        let bar = ProgressBar::no_length();
+    /// Begins without messages. With `shows_progress`, a terminal has a progress bar until the end.
+    pub(super) fn new(sink: Sink, known: Option<Known>, shows_progress: bool) -> Self {
+        let bar = if shows_progress { ProgressBar::no_length() } else { ProgressBar::hidden() };
         if let Ok(style) =
-            ProgressStyle::with_template("{bar:30} {pos}/{len} messages, {msg}, {eta} left")
+            ProgressStyle::with_template("{bar:30} {pos}/{len} messages{msg}, {eta} left")
         {
             bar.set_style(style);
         }
@@ -103,7 +104,7 @@ impl Destination for Tracked {
 
     async fn write(&mut self, content: &[u8]) -> io::Result<()> {
         self.octets += content.len() as u64;
-        self.bar.set_message(indicatif::HumanBytes(self.octets).to_string());
+        self.bar.set_message(format!(", {}", indicatif::HumanBytes(self.octets)));
         match &mut self.sink {
             Sink::Files(files) => files.write(content),
             Sink::Lmtp(lmtp) => lmtp.write(content).await,

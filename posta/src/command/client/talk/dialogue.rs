@@ -8,7 +8,8 @@ use super::{
     screen::{self, Who, note, show, show_meaning},
     script::Comparison,
 };
-use anyhow::{Result, bail, ensure};
+use crate::fault::{demand, fail, fault};
+use anyhow::Result;
 use posta_net::{
     client_session::ClientSession,
     socket_words::no_tls,
@@ -92,7 +93,11 @@ impl Dialogue {
 
     fn closed(&self) -> Result<()> {
         note("the server has closed the connection");
-        ensure!(self.comparison.replies > 0, "the server closed the connection without a greeting");
+        demand!(
+            self.comparison.replies > 0,
+            "server-closed",
+            "the server closed the connection without a greeting"
+        );
         Ok(())
     }
 
@@ -165,7 +170,9 @@ impl Dialogue {
             None => show_meaning(&meaning),
             Some(shown) => show(Who::Client, shown, &meaning),
         }
-        let Some(stream) = &mut self.stream else { bail!("the connection is gone") };
+        let Some(stream) = &mut self.stream else {
+            fail!("server-closed", "the connection is gone")
+        };
         // A server that has closed the connection may have said why.
         let sent = stream.write_all(format!("{line}\r\n").as_bytes()).await;
         if sent.is_ok() {
@@ -209,27 +216,37 @@ impl Dialogue {
 
     /// Reads a line of the server, without its line end. Returns `None` at the end.
     async fn read_line(&mut self) -> Result<Option<String>> {
-        let Some(stream) = &mut self.stream else { bail!("the connection is gone") };
+        let Some(stream) = &mut self.stream else {
+            fail!("server-closed", "the connection is gone")
+        };
         let mut line = Vec::new();
         let mut limited = stream.take(LINE);
         let read = timeout(SILENCE, limited.read_until(b'\n', &mut line)).await;
-        let Ok(read) = read else { bail!("the server has said nothing for ten minutes") };
+        let Ok(read) = read else {
+            fail!("server-silent", "the server has said nothing for ten minutes")
+        };
         let length = read? as u64;
-        ensure!(length < LINE, "the server sends a line without an end");
+        demand!(length < LINE, "line-too-long", "the server sends a line without an end");
         let line = String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned();
         Ok((length > 0).then_some(line))
     }
 
     /// Negotiates TLS.
     async fn secure(&mut self) -> Result<()> {
-        let Some(stream) = self.stream.take() else { bail!("the connection is gone") };
+        let Some(stream) = self.stream.take() else {
+            fail!("server-closed", "the connection is gone")
+        };
         // Octets from before TLS would pass for octets inside it (CVE-2011-0411).
-        ensure!(stream.buffer().is_empty(), "the server goes on to speak before TLS has begun");
+        demand!(
+            stream.buffer().is_empty(),
+            "tls-injection",
+            "the server goes on to speak before TLS has begun"
+        );
         let TlsSettings { client, name, verify } = &self.tls;
         let secured = self.session.secure(stream.into_inner(), client, name, verify).await;
         let (stream, about) = secured.map_err(|error| {
             let words = no_tls(name, &error);
-            anyhow::anyhow!("{words}; --any-certificate accepts any certificate")
+            fault("tls-failed", format!("{words}; --any-certificate accepts any certificate"))
         })?;
         note(&format!("TLS has begun: {about}"));
         self.stream = Some(BufReader::new(stream));

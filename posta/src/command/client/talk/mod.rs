@@ -13,8 +13,13 @@ pub(crate) mod screen;
 mod script;
 mod smtp;
 
-use crate::{client, output::say, runtime::block_on};
-use anyhow::{Context, Result, bail, ensure};
+use crate::{
+    client,
+    fault::{demand, fail},
+    output::say,
+    runtime::block_on,
+};
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use dialogue::{Dialogue, TlsSettings};
 use input::{Input, Terminal};
@@ -124,7 +129,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         say!("differs: {difference}");
     }
     let (different, all) = (comparison.differences.len(), comparison.replies);
-    ensure!(different == 0, "{different} of {all} replies differ from the script");
+    demand!(
+        different == 0,
+        "replies-differ",
+        "{different} of {all} replies differ from the script"
+    );
     say!("All {all} replies are as in the script.");
     Ok(())
 }
@@ -145,7 +154,7 @@ fn read_script(file: &Path) -> Result<Script> {
         .and_then(|file| file.take(script::FILE).read_to_string(&mut text))
         .with_context(named)?;
     if text.len() as u64 == script::FILE {
-        bail!("the script {} is larger than 1 MiB", file.display());
+        fail!("file-too-large", "the script {} is larger than 1 MiB", file.display());
     }
     Script::parse(&text).with_context(named)
 }

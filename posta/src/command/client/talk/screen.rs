@@ -10,7 +10,7 @@ const SERVER: Style = AnsiColor::Green.on_default();
 const DIMMED: Style = Style::new().dimmed();
 
 /// Columns of the line itself, before its meaning.
-const COLUMN: usize = 50;
+const COLUMN: usize = 38;
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use super::{
     protocol::{Protocol, Turn},
     screen::{Who, show},
 };
-use anyhow::{Result, bail};
+use crate::fault::fail;
+use anyhow::Result;
 
 /// The longest file that is read, in octets.
 pub(super) const FILE: u64 = 1 << 20;
@@ -33,7 +34,8 @@ impl Script {
                 [] | [b'#', ..] => {}
                 [b'C', b':', ..] => lines.push((Who::Client, content.to_owned())),
                 [b'S', b':', ..] => lines.push((Who::Server, content.to_owned())),
-                _ => bail!(
+                _ => fail!(
+                    "invalid-script",
                     "line {} begins with neither C: (the client says), S: (the server says) nor #",
                     number + 1
                 ),

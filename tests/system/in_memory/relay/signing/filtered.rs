@@ -3,9 +3,15 @@
 use super::*;
 use crate::server::filters::{MILTER, made, milter_session};
 use posta_server::filter::{FilterKind, FilteredMail, OnFailure};
+use std::pin::Pin;
 
-/// Two servers that sign and ask a milter, which sends these packets at the end of each message.
-async fn filtered(end: Vec<Vec<u8>>) -> Signing {
+/// Two servers that sign and ask a milter, which sends these packets at the end of each message. Boxed, since two servers
+/// are large.
+fn filtered(end: Vec<Vec<u8>>) -> Pin<Box<impl Future<Output = Signing>>> {
+    Box::pin(filtered_by(end))
+}
+
+async fn filtered_by(end: Vec<Vec<u8>>) -> Signing {
     let filter = FilterSettings {
         kind: FilterKind::Milter,
         address: MILTER.to_owned(),

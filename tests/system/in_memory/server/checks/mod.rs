@@ -2,6 +2,7 @@
 
 mod forged_results;
 mod junk;
+mod notes;
 mod patience;
 mod policies;
 mod senders;
@@ -186,6 +187,19 @@ async fn what_is_found_is_told_in_one_field() {
         ]
     );
     assert_eq!(*decision, None);
+    system.server.stop().await;
+}
+
+/// The least memory has room for a long header section: to refuse it for now would be to refuse it for ever.
+#[tokio::test]
+async fn long_header_sections_fit_the_least_memory() {
+    let system = checking().await;
+    let field = format!("X-Filling: {}\r\n", "x".repeat(900));
+    for octets in [40_000, 250_000] {
+        let content = field.repeat(octets / field.len()) + HELLO;
+        let reply = system.bring(A, "sue@a.test", &content).await;
+        assert!(reply.starts_with("250 "), "{octets}: {reply}");
+    }
     system.server.stop().await;
 }
 

@@ -161,7 +161,8 @@ pub(super) fn reverse(facts: &Facts, findings: &mut Vec<Finding>) {
         findings.push(finding);
     }
     if !right.is_empty() {
-        let says = format!("{} lead to {hostname} and back", listed(right));
+        let lead = if right.len() == 1 { "leads" } else { "lead" };
+        let says = format!("{} {lead} to {hostname} and back", listed(right));
         findings.push(Finding::ok(subject, says));
     }
 }

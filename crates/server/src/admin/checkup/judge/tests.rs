@@ -9,6 +9,7 @@ use crate::admin::checkup::{
         record::{RecordData, records},
     },
 };
+use crate::sign::certificates::{CertificateState, IssuedLine};
 use posta_net::{
     dial::{Dialer, PrivateAddresses},
     dns::FixedZone,
@@ -47,6 +48,7 @@ fn published(setup: &MailSetup) -> FixedZone {
 
 fn machine() -> Machine {
     Machine {
+        issued: Vec::new(),
         now: "2027-01-10T12:00:00Z".parse().unwrap(),
         postmaster: vec!["ana@x.test".to_owned()],
         certificate: Some(CertificateSummary {
@@ -57,6 +59,7 @@ fn machine() -> Machine {
             is_trusted: true,
         }),
         keeps_time: Some(true),
+        ahead: None,
     }
 }
 
@@ -141,6 +144,10 @@ const CASES: &[Case] = &[
     ("nobody reads", |_, _, machine| machine.postmaster.clear(), Subject::Postmaster, Severity::Error, "nobody reads"),
     ("clock", |_, _, machine| machine.keeps_time = Some(false), Subject::Clock, Severity::Warning, "not synchronised"),
     ("unknown clock", |_, _, machine| machine.keeps_time = None, Subject::Clock, Severity::Note, "not checked"),
+    ("a clock ahead", |_, _, machine| (machine.keeps_time, machine.ahead) = (None, Some(90)), Subject::Clock, Severity::Error, "90 seconds ahead of a time server's"),
+    ("a clock behind", |_, _, machine| (machine.keeps_time, machine.ahead) = (Some(false), Some(-7)), Subject::Clock, Severity::Error, "7 seconds behind a time server's"),
+    ("a clock that is right", |_, _, machine| (machine.keeps_time, machine.ahead) = (None, Some(-2)), Subject::Clock, Severity::Ok, "agrees with a time server's"),
+    ("a clock that is still right", |_, _, machine| (machine.keeps_time, machine.ahead) = (Some(false), Some(0)), Subject::Clock, Severity::Warning, "not synchronised, but right"),
     ("other MX", |zone, _, _| mx(zone, &[(5, "other.test")]), Subject::Mx, Severity::Error, "not to mail.x.test"),
     ("backup MX", |zone, _, _| { mx(zone, &[(5, "mail.x.test"), (9, "b.test")]); address(zone, "b.test", "192.0.2.9"); },
         Subject::Mx, Severity::Ok, "mail.x.test, b.test"),
@@ -204,6 +211,12 @@ const CASES: &[Case] = &[
         Subject::Certificate, Severity::Error, "not for mail.x.test"),
     ("certificate of nobody", |_, _, machine| machine.certificate.as_mut().unwrap().is_trusted = false,
         Subject::Certificate, Severity::Warning, "known authority"),
+    ("issued, and renewed in vain", |_, _, machine| machine.issued = vec![issued(CertificateState::Failing)],
+        Subject::Certificate, Severity::Warning, "expires on 2027-02-01, and its renewal fails"),
+    ("issued, and too late", |_, _, machine| machine.issued = vec![issued(CertificateState::Expired)],
+        Subject::Certificate, Severity::Error, "mta-sts.x.test: it expired"),
+    ("issued, in time", |_, _, machine| machine.issued = vec![issued(CertificateState::Valid)],
+        Subject::Certificate, Severity::Ok, "for mail.x.test"),
     ("no certificate", |_, _, machine| machine.certificate = None, Subject::Certificate, Severity::Note, "none yet"),
     ("no ports to try", |zone, setup, _| { setup.addresses.clear(); zone.addresses.remove("mail.x.test"); },
         Subject::Ports, Severity::Note, "not tried"),
@@ -218,6 +231,22 @@ const CASES: &[Case] = &[
     ("a list that refuses", |zone, _, _| address(zone, "2.0.0.127.list.test", "127.255.255.254"), Subject::BlockLists, Severity::Note, "list.test: refuses"),
     ("wrong SRV", |zone, _, _| zone.services.get_mut("_pop3s._tcp.x.test").unwrap()[0].port = 1, Subject::Services, Severity::Warning, "other hosts or ports"),
 ];
+
+fn issued(state: CertificateState) -> IssuedLine {
+    IssuedLine {
+        name: "mta-sts.x.test".to_owned(),
+        state,
+        not_before: None,
+        not_after: Some("2027-02-01T00:00:00Z".parse().unwrap()),
+        days_left: None,
+        key_sha256: None,
+        next_key_sha256: None,
+        is_trusted: true,
+        next: None,
+        failures: 2,
+        problem: Some("no route".to_owned()),
+    }
+}
 
 fn mx(zone: &mut FixedZone, exchangers: &[(u16, &str)]) {
     let all = exchangers.iter().map(|(preference, host)| (*preference, (*host).to_owned()));
@@ -269,8 +298,11 @@ async fn the_id_of_a_policy_is_compared() {
     for (text, severity) in [
         (right.clone(), Severity::Ok),
         (right.replace("; id=", ";id=") + " ;", Severity::Ok),
-        ("v=STSv1; id=20270101".to_owned(), Severity::Warning),
+        ("v=STSv1; id=0123456789abcdef0123".to_owned(), Severity::Warning),
         ("v=STSv1;".to_owned(), Severity::Warning),
+        ("v=STSv1; id=2027-01-01;".to_owned(), Severity::Warning),
+        // The operator's own.
+        ("v=STSv1; id=20270101".to_owned(), Severity::Note),
     ] {
         let mut zone = zone.clone();
         txt(&mut zone, name, &text);

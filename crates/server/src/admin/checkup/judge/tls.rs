@@ -5,9 +5,10 @@ use crate::{
     admin::checkup::{
         facts::Facts,
         finding::{Finding, Subject},
-        publish::record::{DnsRecord, RecordData, RecordPurpose},
+        publish::record::{DnsRecord, RecordData, RecordPurpose, is_made_here},
     },
     send::trust::mta_sts::Mode,
+    sign::certificates::{CertificateState, IssuedLine},
 };
 use posta_net::tls::dane;
 use std::time::Duration;
@@ -54,15 +55,23 @@ pub(super) fn policy(facts: &Facts, findings: &mut Vec<Finding>) {
             format!("the policy names {}, not {}", listed(&policy.mx), setup.hostname),
         )
         .cured_by("set mta-sts.mx, and give the record another id"),
-        ([published], Some(Ok(_))) if is_other_policy(published, &records) => Finding::warning(
+        ([published], Some(Ok(_))) if id_of(published, &records) == AnnouncedId::None => {
+            Finding::warning(subject, "the record has no id, so senders ignore it")
+                .cured_by_all(lines(&texts_of(&records)))
+        }
+        ([published], Some(Ok(_))) if id_of(published, &records) == AnnouncedId::Old => Finding::warning(
             subject,
-            "the record has another id than the policy that the server serves: if the policy has changed since, senders \
-             keep the old one",
+            "the record has the id of another policy than the one that the server serves, so senders keep the old one",
         )
         .cured_by_all(lines(&texts_of(&records))),
         (_, Some(Ok(policy))) if policy.mode == Mode::Testing => {
             Finding::note(subject, "senders only report failures of TLS (mode: testing)")
         }
+        ([published], Some(Ok(_))) if id_of(published, &records) == AnnouncedId::Chosen => Finding::note(
+            subject,
+            "senders use TLS only. The record has an id that somebody chose: it must change whenever the policy does, and \
+             whether it did cannot be seen from here",
+        ),
         (_, Some(Ok(_))) => Finding::ok(subject, "senders use TLS only"),
     });
 }
@@ -73,18 +82,38 @@ fn texts_of(records: &[DnsRecord]) -> Vec<DnsRecord> {
     records.iter().filter(is_text).cloned().collect()
 }
 
-/// Returns whether a record announces another policy than those that the server would have published.
-fn is_other_policy(published: &str, records: &[DnsRecord]) -> bool {
+/// The id in a record that announces a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AnnouncedId {
+    /// There is none, or it breaks the rule of RFC 8461 §3.1.
+    None,
+    /// That of the policy that the server serves.
+    Right,
+    /// That of another policy, as `posta domain dns` made it.
+    Old,
+    /// One that the operator chose.
+    Chosen,
+}
+
+/// Returns the id in a record, given the records that the server would have published.
+fn id_of(published: &str, records: &[DnsRecord]) -> AnnouncedId {
     let wanted = records.iter().find_map(|record| match &record.data {
         RecordData::Text(text) => policy_id(text),
         _ => None,
     });
-    wanted.is_some_and(|wanted| policy_id(published) != Some(wanted))
+    match policy_id(published) {
+        None => AnnouncedId::None,
+        id if id == wanted => AnnouncedId::Right,
+        Some(id) if is_made_here(id) => AnnouncedId::Old,
+        Some(_) => AnnouncedId::Chosen,
+    }
 }
 
 /// Returns the id in a record that announces a policy (RFC 8461 §3.1).
 fn policy_id(record: &str) -> Option<&str> {
-    record.split(';').find_map(|field| field.trim().strip_prefix("id="))
+    let id = record.split(';').find_map(|field| field.trim().strip_prefix("id="))?;
+    let is_valid = (1..=32).contains(&id.len()) && id.bytes().all(|it| it.is_ascii_alphanumeric());
+    is_valid.then_some(id)
 }
 
 pub(super) fn reports(facts: &Facts, findings: &mut Vec<Finding>) {
@@ -181,11 +210,45 @@ pub(super) fn certificate(facts: &Facts, findings: &mut Vec<Finding>) {
     }
     if !certificate.is_trusted {
         let says = "not signed by a known authority: mail programs warn about it, or refuse it";
-        findings.push(Finding::warning(subject, says).cured_by(
-            "get one, such as Let's Encrypt's by certbot; within a network of your own, list yours in tls.authorities",
-        ));
+        let is_asked = facts.machine.issued.iter().any(|line| line.name == hostname);
+        findings.push(Finding::warning(subject, says).cured_by(match is_asked {
+            true => "the one of the authority of [acme] takes its place as soon as it is issued",
+            false => "get one: [acme] with enabled = true asks Let's Encrypt; within a network of your own, list yours in tls.authorities",
+        }));
     }
     if findings.len() == before {
         findings.push(Finding::ok(subject, format!("for {hostname}, until {day}")));
+    }
+}
+
+/// Judges the certificates that an authority issues, of the server and of names below the domain.
+pub(super) fn issued(facts: &Facts, findings: &mut Vec<Finding>) {
+    let setup = &facts.setup;
+    let is_ours = |name: &str| {
+        let below = name.strip_suffix(setup.domain.as_str());
+        name == setup.hostname.as_str() || below.is_some_and(|rest| rest.ends_with('.'))
+    };
+    for line in facts.machine.issued.iter().filter(|line| is_ours(&line.name)) {
+        let IssuedLine { name, state, not_after, problem, .. } = line;
+        let day = not_after.map(|time| time.strftime("%Y-%m-%d").to_string());
+        let severe = match (state, day) {
+            (CertificateState::Valid, _) => continue,
+            (CertificateState::Missing, _) if problem.is_none() => continue,
+            (CertificateState::Missing | CertificateState::Failing, None) => {
+                Finding::warning(Subject::Certificate, format!("none was issued for {name} yet"))
+            }
+            (CertificateState::Missing | CertificateState::Failing, Some(day)) => Finding::warning(
+                Subject::Certificate,
+                format!("{name}: it expires on {day}, and its renewal fails"),
+            ),
+            (CertificateState::Expired, day) => Finding::error(
+                Subject::Certificate,
+                format!("{name}: it expired on {}", day.unwrap_or_default()),
+            ),
+        };
+        let why = problem.as_deref().unwrap_or("the authority was not asked");
+        findings.push(
+            severe.cured_by(why).cured_by(format!("`posta certificate renew {name}` tries again")),
+        );
     }
 }

@@ -2,12 +2,13 @@
 
 use posta_net::public_address;
 use posta_origin::header::{Field, HeaderSection};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// How a message came. What is not known is `None`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct Arrival {
     /// The client's address.
     pub address: Option<IpAddr>,
@@ -18,6 +19,16 @@ pub struct Arrival {
 }
 
 impl Arrival {
+    /// Returns this with what another one knows and this one does not.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            address: self.address.or(other.address),
+            helo: self.helo.or(other.helo),
+            sender: self.sender.or(other.sender),
+        }
+    }
+
     /// Reads the fields from the top: the first Received field that names a public address, else the first that names
     /// any; Return-Path; and what an Authentication-Results field says beside its results.
     pub(super) fn told_by(header: &HeaderSection) -> Self {

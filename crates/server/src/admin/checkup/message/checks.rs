@@ -12,7 +12,7 @@ use posta_origin::{
     observer::Observed,
     spf::{self, SpfOutcome, SpfRequest, SpfResult},
 };
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 /// A domain that a check authenticated, or would have if DNS had answered.
 struct Authenticated {
@@ -40,7 +40,7 @@ pub(super) async fn all(
     let signatures = observed.verify_dkim(&keys, now);
     if signatures.is_empty() {
         checks.push(OriginCheck {
-            method: "dkim",
+            method: "dkim".into(),
             result: "none".to_owned(),
             severity: Severity::Note,
             about: Vec::new(),
@@ -49,7 +49,7 @@ pub(super) async fn all(
     }
     for verified in &signatures {
         checks.push(signature(observed.header(), verified));
-        let of = |signature: &Signature| Authenticated {
+        let of = |signature: &Arc<Signature>| Authenticated {
             mechanism: Mechanism::Dkim,
             domain: signature.domain.clone(),
             is_certain: verified.result == DkimResult::Pass,
@@ -117,10 +117,10 @@ async fn reverse(dns: &dyn Lookup, address: IpAddr) -> OriginCheck {
     };
     let why = outcome.name.map(|name| format!("it is {name}")).or(why.map(str::to_owned));
     OriginCheck {
-        method: "iprev",
+        method: "iprev".into(),
         result: outcome.result.to_string(),
         severity,
-        about: vec![("policy.iprev", address.to_string())],
+        about: vec![("policy.iprev".into(), address.to_string())],
         why: why.into_iter().collect(),
     }
 }
@@ -182,10 +182,10 @@ fn sender(outcome: &SpfOutcome, about: (&'static str, String)) -> OriginCheck {
     why.extend(outcome.error.as_ref().map(ToString::to_string));
     why.extend(outcome.explanation.as_ref().map(|said| format!("the domain says: {said}")));
     OriginCheck {
-        method: "spf",
+        method: "spf".into(),
         result: outcome.result.to_string(),
         severity,
-        about: vec![about],
+        about: vec![(about.0.into(), about.1)],
         why,
     }
 }
@@ -201,10 +201,10 @@ fn signature(header: &HeaderSection, verified: &Verified) -> OriginCheck {
     }
     let mut about = Vec::new();
     if let Some(signature) = &verified.signature {
-        about.push(("header.d", signature.domain.clone()));
-        about.push(("header.s", signature.selector.clone()));
-        about.push(("header.a", signature.algorithm.name().to_owned()));
-        about.push(("header.b", verified.short_signature.clone()));
+        about.push(("header.d".into(), signature.domain.clone()));
+        about.push(("header.s".into(), signature.selector.clone()));
+        about.push(("header.a".into(), signature.algorithm.name().to_owned()));
+        about.push(("header.b".into(), verified.short_signature.clone()));
         if verified.result != DkimResult::Pass {
             why.push(format!("the key is at {}", signature.key_name()));
         }
@@ -218,7 +218,13 @@ fn signature(header: &HeaderSection, verified: &Verified) -> OriginCheck {
         why.push(format!("covers {}", covered(header, signature)));
         why.extend(uncovered(header, signature));
     }
-    OriginCheck { method: "dkim", result: verified.result.name().to_owned(), severity, about, why }
+    OriginCheck {
+        method: "dkim".into(),
+        result: verified.result.name().to_owned(),
+        severity,
+        about,
+        why,
+    }
 }
 
 fn time(seconds: u64) -> String {
@@ -275,7 +281,7 @@ fn chain(verified: &ArcVerified) -> OriginCheck {
         sets.map(|(index, set)| format!("{}. {} sealed:{}", index + 1, set.domain, set.results)),
     );
     let result = verified.result.name().to_owned();
-    OriginCheck { method: "arc", result, severity, about: Vec::new(), why }
+    OriginCheck { method: "arc".into(), result, severity, about: Vec::new(), why }
 }
 
 fn policy(author: &Author, outcome: &DmarcOutcome) -> OriginCheck {
@@ -286,7 +292,7 @@ fn policy(author: &Author, outcome: &DmarcOutcome) -> OriginCheck {
         _ => Severity::Warning,
     };
     let mut about = Vec::new();
-    about.extend(outcome.author.clone().map(|author| ("header.from", author)));
+    about.extend(outcome.author.clone().map(|author| ("header.from".into(), author)));
     let mut why = Vec::new();
     match (author, &outcome.record) {
         (Author::Nobody, _) => why.push("no From field names a domain".to_owned()),
@@ -296,14 +302,14 @@ fn policy(author: &Author, outcome: &DmarcOutcome) -> OriginCheck {
         _ => {}
     }
     if let Some((domain, record)) = &outcome.record {
-        about.push(("policy.dmarc", outcome.policy.as_str().to_owned()));
+        about.push(("policy.dmarc".into(), outcome.policy.as_str().to_owned()));
         why.push(format!("by the record at _dmarc.{domain}"));
         if record.percent < 100 {
             why.push(format!("which is applied to {} % of the mail that fails", record.percent));
         }
     }
     why.extend(outcome.error.as_ref().map(ToString::to_string));
-    OriginCheck { method: "dmarc", result: outcome.result.to_string(), severity, about, why }
+    OriginCheck { method: "dmarc".into(), result: outcome.result.to_string(), severity, about, why }
 }
 
 /// Tells of each authenticated domain whether it is aligned with the author's.

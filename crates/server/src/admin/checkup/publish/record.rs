@@ -5,7 +5,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use posta_mail::Domain;
 use posta_net::dns::{ServiceHost, Tlsa};
 use posta_origin::dns::reverse_name;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::{
     fmt::{self, Write as _},
     net::IpAddr,
@@ -28,6 +29,40 @@ pub struct DnsRecord {
     pub data: RecordData,
 }
 
+/// A record in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct RecordLine {
+    /// Its purpose.
+    pub purpose: RecordPurpose,
+    /// The need for it.
+    pub need: RecordNeed,
+    /// The name, without the dot at its end.
+    pub name: String,
+    /// The type, such as `TXT`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The content, as a zone file has it.
+    pub data: String,
+    /// Whether the name is in the domain's own zone.
+    pub in_zone: bool,
+}
+
+impl RecordLine {
+    /// Returns the line of a record to publish for a domain.
+    #[must_use]
+    pub fn new(record: &DnsRecord, domain: &Domain) -> Self {
+        Self {
+            purpose: record.purpose,
+            need: record.purpose.need(),
+            name: record.name.clone(),
+            kind: record.data.kind().to_owned(),
+            data: record.data.to_string(),
+            in_zone: record.is_within(domain),
+        }
+    }
+}
+
 /// The content of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecordData {
@@ -48,7 +83,7 @@ pub enum RecordData {
 }
 
 /// The purpose of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RecordPurpose {
     /// The server accepts the domain's mail.
@@ -76,15 +111,13 @@ pub enum RecordPurpose {
 }
 
 /// The need for a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RecordNeed {
     /// Mail does not arrive, or others refuse it.
     Required,
     /// It protects mail, or saves work.
     Recommended,
-    /// This version of the server does not answer there yet.
-    Later,
 }
 
 impl RecordPurpose {
@@ -110,10 +143,9 @@ impl RecordPurpose {
             Self::Mx | Self::Address | Self::Ptr | Self::Spf | Self::Dkim | Self::Dmarc => {
                 RecordNeed::Required
             }
-            Self::MtaSts | Self::TlsReports | Self::Tlsa | Self::Services => {
+            Self::MtaSts | Self::TlsReports | Self::Tlsa | Self::Services | Self::Autoconfig => {
                 RecordNeed::Recommended
             }
-            Self::Autoconfig => RecordNeed::Later,
         }
     }
 
@@ -141,14 +173,15 @@ impl RecordPurpose {
             Self::TlsReports => "TLS reports: others tell daily where TLS to this server failed.",
             Self::Tlsa => {
                 "DANE: the key of the server's certificate. Only in a zone that DNSSEC signs, and \
-                 anew before the key changes: a wrong record stops mail (certbot: --reuse-key)."
+                 anew before the key changes: a wrong record stops mail ([acme] keeps the key; certbot: \
+                 --reuse-key)."
             }
             Self::Services => {
                 "SRV: mail programs find the server. A dot: there is no such service."
             }
             Self::Autoconfig => {
-                "Names at which some mail programs look for settings. This version does not answer \
-                 there yet: publish them when it does."
+                "Names at which mail programs (Thunderbird, Outlook) look for settings. The certificate \
+                 has to name them, too."
             }
         }
     }
@@ -256,24 +289,37 @@ pub fn records(setup: &MailSetup) -> Vec<DnsRecord> {
     }
     let tls_reports = format!("v=TLSRPTv1; rua=mailto:{reports}");
     add(RecordPurpose::TlsReports, format!("_smtp._tls.{domain}"), text(&tls_reports));
-    if let Some(key) = setup.certificate_key {
+    // First the record of the key in use. The next key's is there before the key is (RFC 7671 §8.1).
+    for key in setup.certificate_key.into_iter().chain(setup.next_certificate_key) {
         let data = Tlsa { usage: 3, selector: 1, matching: 1, data: key.to_vec() };
         add(RecordPurpose::Tlsa, format!("_25._tcp.{host}"), RecordData::Certificate(data));
     }
     for (name, service) in services(domain, &host, &setup.services) {
         add(RecordPurpose::Services, name, RecordData::Service(service));
     }
-    for name in ["autoconfig", "autodiscover"] {
+    // They are asked over HTTPS, as for the policy.
+    let names = if setup.policy.is_some() { &["autoconfig", "autodiscover"][..] } else { &[] };
+    for name in names {
         let alias = RecordData::Alias(host.clone());
         add(RecordPurpose::Autoconfig, format!("{name}.{domain}"), alias);
     }
     records
 }
 
+/// The number of octets of a hash that an id has, in hexadecimal.
+const POLICY_ID: usize = 10;
+
 /// Returns the id of a policy: another one for each text (RFC 8461 §3.1).
 fn policy_id(text: &str) -> String {
     let hash = digest(&SHA256, text.as_bytes());
-    hash.as_ref().iter().take(10).fold(String::new(), |id, octet| id + &format!("{octet:02x}"))
+    let some = hash.as_ref().iter().take(POLICY_ID);
+    some.fold(String::new(), |id, octet| id + &format!("{octet:02x}"))
+}
+
+/// Returns whether the id of a policy has the form of those that are made here.
+pub(in crate::admin::checkup) fn is_made_here(id: &str) -> bool {
+    let is_hexadecimal = |octet| matches!(octet, b'0'..=b'9' | b'a'..=b'f');
+    id.len() == 2 * POLICY_ID && id.bytes().all(is_hexadecimal)
 }
 
 /// Returns the SRV records of what is offered, and of what is not: without the latter, mail programs would try the usual

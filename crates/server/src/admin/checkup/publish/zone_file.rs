@@ -3,7 +3,7 @@
 
 use super::{
     MailSetup,
-    record::{DnsRecord, RecordNeed, RecordPurpose, records},
+    record::{DnsRecord, RecordData, RecordPurpose, records},
 };
 use std::fmt::{self, Write as _};
 
@@ -13,8 +13,7 @@ const TTL: u32 = 3_600;
 /// Columns of a comment's line.
 const COLUMNS: usize = 100;
 
-/// Returns the text: the records with comments that say what each is for. Records of other zones, and those that are
-/// not to be published yet, are comments.
+/// Returns the text: the records with comments that say what each is for. Records of other zones are comments.
 #[must_use]
 pub fn text(setup: &MailSetup) -> String {
     let mut text = String::new();
@@ -22,6 +21,12 @@ pub fn text(setup: &MailSetup) -> String {
     // Writing to a string cannot fail.
     let _ = write(setup, &records, &mut text);
     text
+}
+
+/// Returns a TXT record as a line of a zone file, without a line end. `name` has no dot at its end.
+#[must_use]
+pub fn text_line(name: &str, text: &str) -> String {
+    format!("{name}. {TTL} IN TXT {}", RecordData::Text(text.to_owned()))
 }
 
 /// Returns a record as a line of a zone file, without a line end.
@@ -53,16 +58,12 @@ fn write(setup: &MailSetup, records: &[DnsRecord], text: &mut String) -> fmt::Re
         if let Some(missing) = missing {
             comment(text, &missing)?;
         }
-        let is_ours =
-            |record: &&DnsRecord| record.is_within(domain) && purpose.need() != RecordNeed::Later;
+        let is_ours = |record: &&DnsRecord| record.is_within(domain);
         let (ours, others): (Vec<_>, Vec<_>) = of_purpose.into_iter().partition(is_ours);
         for record in ours {
             writeln!(text, "{}", line(record))?;
         }
-        if !others.is_empty()
-            && purpose.need() != RecordNeed::Later
-            && purpose != RecordPurpose::Ptr
-        {
+        if !others.is_empty() && purpose != RecordPurpose::Ptr {
             comment(text, "Of another zone than the domain's:")?;
         }
         for record in others {
@@ -89,7 +90,7 @@ fn missing(setup: &MailSetup, purpose: RecordPurpose) -> Option<String> {
         RecordPurpose::Dkim if setup.keys.is_empty() => {
             Some("The domain has no keys, and its mail is not signed.".to_owned())
         }
-        RecordPurpose::MtaSts if setup.policy.is_none() => Some(
+        RecordPurpose::MtaSts | RecordPurpose::Autoconfig if setup.policy.is_none() => Some(
             "It needs a listener with protocol = \"https\", which this server does not have."
                 .to_owned(),
         ),
@@ -136,7 +137,7 @@ mod tests {
         assert!(text.lines().all(|line| line.starts_with(';').then_some(line.len()) <= Some(102)));
         assert!(text.contains("\nx.test. 3600 IN MX 10 mail.x.test.\n"), "{text}");
         assert!(text.contains("\n; 1.2.0.192.in-addr.arpa. 3600 IN PTR mail.x.test.\n"), "{text}");
-        assert!(text.contains("\n; autoconfig.x.test. 3600 IN CNAME mail.x.test.\n"), "{text}");
+        assert!(text.contains("\nautoconfig.x.test. 3600 IN CNAME mail.x.test.\n"), "{text}");
         assert!(text.contains("https://mta-sts.x.test/"), "{text}");
     }
 
