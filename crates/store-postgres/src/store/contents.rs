@@ -11,7 +11,7 @@ use crate::{
 };
 use bytes::Bytes;
 use posta_mail::MailId;
-use posta_store::{Acceptance, CHUNK, Contents, Pending, StoreError};
+use posta_store::{Acceptance, CHUNK, Contents, Pending, PieceKey, StoreError};
 use std::sync::Arc;
 
 const BEGIN: &str = "INSERT INTO arriving (content) VALUES ($1) ON CONFLICT DO NOTHING";
@@ -67,9 +67,24 @@ fn above_last(acceptance: &Acceptance) -> &[u8] {
 }
 
 /// Where the octets of a piece are.
-enum Place {
+pub(super) enum Place {
     Row(Bytes),
     Object(Object),
+}
+
+/// Puts a piece of a content into its row, unless it has one.
+pub(super) async fn put_piece(
+    connection: &Arc<Connection>,
+    piece: PieceKey,
+    place: &Place,
+) -> Result<(), DatabaseFault> {
+    let (octets, object) = match place {
+        Place::Row(octets) => (Some(&octets[..]), None),
+        Place::Object(object) => (None, Some(object)),
+    };
+    let (key, sha256) = object.map(|it| (it.key.as_str(), &it.sha256[..])).unzip();
+    let (content, index) = (id(piece.content), piece.index as i32);
+    connection.execute(APPEND, &[&content, &index, &octets, &key, &sha256]).await.map(drop)
 }
 
 impl Contents for PostgresStore {
@@ -83,19 +98,14 @@ impl Contents for PostgresStore {
                 }
                 _ => None,
             };
-            let (content, index) = (id(content), index as i32);
+            let place = Arc::new(object.map_or_else(|| Place::Row(chunk), Place::Object));
             let append = |connection: Arc<Connection>| {
-                let (content, chunk, object) = (content.clone(), chunk.clone(), object.clone());
+                let place = place.clone();
                 async move {
                     if index == 0 {
-                        connection.execute(BEGIN, &[&content]).await?;
+                        connection.execute(BEGIN, &[&id(content)]).await?;
                     }
-                    let octets = object.is_none().then_some(&chunk[..]);
-                    let (key, sha256) = object.map(|it| (it.key, it.sha256)).unzip();
-                    let row = connection
-                        .execute(APPEND, &[&content, &index, &octets, &key, &sha256])
-                        .await;
-                    row.map(drop)
+                    put_piece(&connection, PieceKey { content, index }, &place).await
                 }
             };
             node.database.change(Durability::Soon, append).await
