@@ -67,7 +67,7 @@ fn above_last(acceptance: &Acceptance) -> &[u8] {
 }
 
 /// Where the octets of a piece are.
-pub(super) enum Place {
+pub(super) enum PiecePlace {
     Row(Bytes),
     Object(Object),
 }
@@ -76,11 +76,11 @@ pub(super) enum Place {
 pub(super) async fn put_piece(
     connection: &Arc<Connection>,
     piece: PieceKey,
-    place: &Place,
+    place: &PiecePlace,
 ) -> Result<(), DatabaseFault> {
     let (octets, object) = match place {
-        Place::Row(octets) => (Some(&octets[..]), None),
-        Place::Object(object) => (None, Some(object)),
+        PiecePlace::Row(octets) => (Some(&octets[..]), None),
+        PiecePlace::Object(object) => (None, Some(object)),
     };
     let (key, sha256) = object.map(|it| (it.key.as_str(), &it.sha256[..])).unzip();
     let (content, index) = (id(piece.content), piece.index as i32);
@@ -98,7 +98,7 @@ impl Contents for PostgresStore {
                 }
                 _ => None,
             };
-            let place = Arc::new(object.map_or_else(|| Place::Row(chunk), Place::Object));
+            let place = Arc::new(object.map_or_else(|| PiecePlace::Row(chunk), PiecePlace::Object));
             let append = |connection: Arc<Connection>| {
                 let place = place.clone();
                 async move {
@@ -128,16 +128,16 @@ impl Contents for PostgresStore {
                 async move {
                     let row = connection.row(FIND, &[&content, &index]).await?;
                     Ok(row.map(|row| match row.get::<_, Option<String>>(1) {
-                        Some(key) => Place::Object(Object { key, sha256: row.get(2) }),
-                        None => Place::Row(Bytes::from(row.get::<_, Vec<u8>>(0))),
+                        Some(key) => PiecePlace::Object(Object { key, sha256: row.get(2) }),
+                        None => PiecePlace::Row(Bytes::from(row.get::<_, Vec<u8>>(0))),
                     }))
                 }
             };
             match node.database.read(find).await? {
                 None => Ok(None),
-                Some(Place::Row(octets)) => Ok(Some(octets)),
+                Some(PiecePlace::Row(octets)) => Ok(Some(octets)),
                 // No connection to the database is held meanwhile.
-                Some(Place::Object(object)) => node.objects()?.get(&object).await.map(Some),
+                Some(PiecePlace::Object(object)) => node.objects()?.get(&object).await.map(Some),
             }
         })
     }

@@ -9,7 +9,7 @@ mod reading;
 
 use super::{
     PostgresStore,
-    contents::{self, Place},
+    contents::{self, PiecePlace},
 };
 use crate::{
     connection::Connection,
@@ -100,7 +100,8 @@ impl Copies for PostgresStore {
     fn put_piece(&self, key: PieceKey, octets: Bytes) -> Pending<'_, ()> {
         self.run(move |node| async move {
             let object = filling::put_if_large(&node, key, &octets).await?;
-            let piece = Arc::new(object.map_or_else(|| Place::Row(octets), Place::Object));
+            let piece =
+                Arc::new(object.map_or_else(|| PiecePlace::Row(octets), PiecePlace::Object));
             // The page that refers to it is synced behind it.
             let put = |connection: Arc<Connection>| {
                 let piece = piece.clone();

@@ -8,7 +8,7 @@ use crate::{
     node::Node,
     objects::{Object, SMALL},
     store::{
-        contents::{Place, put_piece},
+        contents::{PiecePlace, put_piece},
         history,
     },
 };
@@ -244,7 +244,7 @@ async fn contents(
     connection.execute(CONTENTS, params).await?;
     for (&content, object) in large {
         let piece = PieceKey { content, index: 0 };
-        put_piece(connection, piece, &Place::Object(object.clone())).await?;
+        put_piece(connection, piece, &PiecePlace::Object(object.clone())).await?;
     }
     Ok(())
 }
