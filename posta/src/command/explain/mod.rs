@@ -26,8 +26,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     let word = code.trim_matches(['[', ']']);
-    if let Some(Code(_, meaning, cure)) = fault::CODES.iter().find(|Code(known, ..)| *known == word)
-    {
+    if let Some(Code(_, meaning, cure)) = fault::find_code(word) {
         say_styled!("{TITLE}{word}{TITLE:#}  {meaning}");
         say!("do   {cure}");
         return Ok(());

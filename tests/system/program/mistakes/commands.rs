@@ -149,6 +149,13 @@ const MISTAKES: &[Mistake] = &[
         "invalid-size",
     ),
     typed(
+        &["account", "remove", "ana@x.test"],
+        "",
+        1,
+        "posta: say --yes to remove ana@x.test and its mail: there is no terminal to ask on",
+        "confirmation-needed",
+    ),
+    typed(
         &["account", "undelete", "ana@x.test", "--since", "yesterday"],
         "",
         1,
