@@ -67,7 +67,7 @@ const CLAIM: &str = concat!(
              WHERE state = 0 AND destination = lane.destination AND wake <= $1 \
              ORDER BY priority DESC, due, content, index LIMIT $4 \
          ) AS i \
-         WHERE NOT EXISTS (SELECT FROM pause p WHERE p.destination = lane.destination AND p.until > $1) \
+         WHERE lane.destination <> ALL ($6) \
          ORDER BY i.priority DESC, i.due, i.content, i.index LIMIT $3 \
      ), mine AS ( \
          SELECT i.content, i.index FROM item i \
@@ -84,9 +84,10 @@ const CLAIM: &str = concat!(
 const NEXT_DUE: &str = concat!(
     lanes!(),
     ", waiting AS ( \
-         SELECT min(greatest(i.wake, coalesce(p.until, i.wake))) AS next FROM lane CROSS JOIN LATERAL ( \
+         SELECT min(greatest(i.wake, p.until)) AS next FROM lane CROSS JOIN LATERAL ( \
              SELECT wake FROM item WHERE state = 0 AND destination = lane.destination ORDER BY wake LIMIT 1 \
-         ) AS i LEFT JOIN pause p ON p.destination = lane.destination \
+         ) AS i LEFT JOIN unnest($2::text[], $3::bigint[]) AS p (destination, until) \
+             ON p.destination = lane.destination \
          WHERE i.wake < ",
     claimed_wake!(),
     " ) SELECT least(next, (SELECT min(lease) FROM item WHERE holder = $1)) FROM waiting"
@@ -96,8 +97,6 @@ const RENEW: &str = concat!(
     claimed_wake!(),
     " WHERE content = $1 AND index = $2 AND token = $3"
 );
-const PAUSE: &str = "INSERT INTO pause (destination, until) VALUES ($1, $2) \
-     ON CONFLICT (destination) DO UPDATE SET until = excluded.until";
 const RESCHEDULE: &str = "UPDATE item i SET due = n.due, wake = n.due, state = $4 \
      FROM unnest($1::bytea[], $2::integer[], $3::bigint[]) AS n (content, index, due) \
      WHERE i.content = n.content AND i.index = n.index AND i.lease IS NULL";
@@ -119,12 +118,19 @@ impl Queue for PostgresStore {
                 return Ok(Vec::new());
             }
             let holder = Arc::<str>::from(&*node.news.node);
+            let paused = Arc::<[_]>::from(node.pauses.at(now));
             let claim = move |connection: Arc<Connection>| {
-                let holder = holder.clone();
+                let (holder, paused) = (holder.clone(), paused.clone());
                 async move {
                     connection.execute(END_LEASES, &[&now, &&*holder]).await?;
-                    let params =
-                        &[&now as _, &until as _, &limit as _, &share as _, &&*holder as _];
+                    let params = &[
+                        &now as _,
+                        &until as _,
+                        &limit as _,
+                        &share as _,
+                        &&*holder as _,
+                        &&*paused as _,
+                    ];
                     let rows = connection.query(CLAIM, params).await?;
                     in_order(&rows)
                 }
@@ -147,11 +153,8 @@ impl Queue for PostgresStore {
     }
 
     fn pause(&self, destination: &Destination, until: Timestamp) -> Pending<'_, ()> {
-        let (lane, until) = (lane(destination).to_owned(), nanos(until));
-        self.read(move |connection| {
-            let lane = lane.clone();
-            async move { connection.execute(PAUSE, &[&lane, &until]).await.map(drop) }
-        })
+        self.node.pauses.pause(lane(destination), nanos(until));
+        Box::pin(async { Ok(()) })
     }
 
     fn settle(&self, settlement: Settlement) -> Pending<'_, Settled> {
@@ -194,10 +197,11 @@ impl Queue for PostgresStore {
             // Until that changes, which is told.
             return Box::pin(async { Ok(None) });
         }
+        let (lanes, untils) = self.node.pauses.all();
         self.read(move |connection| {
-            let holder = holder.clone();
+            let (holder, lanes, untils) = (holder.clone(), lanes.clone(), untils.clone());
             async move {
-                let row = connection.row(NEXT_DUE, &[&holder]).await?;
+                let row = connection.row(NEXT_DUE, &[&holder, &lanes, &untils]).await?;
                 Ok(row.and_then(|row| row.get::<_, Option<i64>>(0)).map(time))
             }
         })
