@@ -1,8 +1,11 @@
 //! What a start does about damage: it finds it, tells of it, and mends what the log can mend.
 #![allow(clippy::unwrap_used)]
 
+#[path = "scratch/copied.rs"]
+mod copied;
 mod scratch;
 
+use copied::{copy, files};
 use posta_mail::Timestamp;
 use posta_store::{
     AccountId, CHUNK, Contents, Credentials, Directory, FolderId, Mailboxes, Upkeep,
@@ -10,10 +13,9 @@ use posta_store::{
 };
 use posta_store_fjall::{FjallStore, Missing};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     fs::{self, File},
-    io::ErrorKind,
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -38,50 +40,6 @@ fn accept(store: &FjallStore, number: u64, account: AccountId) {
     block_on(store.append(acceptance.id, 0, &vec![b'x'; CHUNK])).unwrap();
     acceptance.chunks = 1;
     block_on(store.accept(acceptance)).unwrap();
-}
-
-/// What the disk would hold if the process were killed now: no file changed while the files were copied. The engine
-/// writes and removes files in its own time.
-fn copy(from: &Path, to: &Path) {
-    for _ in 0..1_000 {
-        let before = state(from);
-        // Later than the resolution of a file system's clock.
-        thread::sleep(Duration::from_millis(20));
-        if before != state(from) {
-            continue;
-        }
-        copy_files(from, to);
-        if before == state(from) {
-            return;
-        }
-        fs::remove_dir_all(to).unwrap();
-    }
-    unreachable!("the files are never at rest");
-}
-
-/// The files below a directory, as they are now.
-fn state(directory: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
-    let mut state = BTreeMap::new();
-    for path in files(directory) {
-        // One that is gone is not in the state.
-        if let Ok(file) = fs::metadata(&path) {
-            state.insert(path, (file.len(), file.mtime(), file.mtime_nsec()));
-        }
-    }
-    state
-}
-
-fn copy_files(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_files(&entry.path(), &to);
-        } else if let Err(error) = fs::copy(entry.path(), to) {
-            assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
-        }
-    }
 }
 
 fn with_extension(directory: &Path, extension: &str) -> Vec<PathBuf> {
@@ -385,13 +343,6 @@ fn a_log_that_lost_a_write_is_told_of() {
         drop(store);
         assert_eq!(open(dead.path()).unreadable(), []);
     }
-}
-
-/// The files below a directory.
-fn files(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let entries = entries.map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 /// A file of the tables is cut, missing or another: the store opens all the same, or says where the

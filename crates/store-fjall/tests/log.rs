@@ -1,6 +1,10 @@
 //! The log: what a crash leaves of it, what becomes of its space, and what came before it.
 #![allow(clippy::unwrap_used)]
 
+#[path = "scratch/copied.rs"]
+mod copied;
+
+use copied::copy;
 use posta_mail::{MailId, Timestamp};
 use posta_store::{
     AccountId, CHUNK, Contents, Credentials, Directory, FolderId, Mailboxes, Upkeep,
@@ -29,20 +33,6 @@ fn accept(store: &FjallStore, number: u64, account: AccountId) {
     block_on(store.append(acceptance.id, 0, &vec![b'x'; CHUNK])).unwrap();
     acceptance.chunks = 1;
     block_on(store.accept(acceptance)).unwrap();
-}
-
-/// What the disk would hold if the process ended now.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
 }
 
 fn segments(directory: &Path) -> Vec<PathBuf> {

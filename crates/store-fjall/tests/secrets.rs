@@ -1,6 +1,10 @@
 //! Secrets are kept sealed, and their keys apart from them.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "scratch/copied.rs"]
+mod copied;
+
+use copied::copy;
 use posta_mail::{Address, Secret, Timestamp};
 use posta_store::{
     AccountId, Credentials, Directory, Records, SecretOf, Source, SourceId, Sources, StoreError,
@@ -77,19 +81,6 @@ fn count(directory: &Path, octets: &str) -> usize {
         windows.filter(|at| at[0] == octets.as_bytes()[0] && *at == octets.as_bytes()).count()
     };
     entries.map(count).sum()
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &to)
-        } else {
-            fs::copy(entry.path(), to).map(drop).unwrap()
-        }
-    }
 }
 
 #[test]

@@ -84,6 +84,10 @@ impl Committer {
 }
 
 #[cfg(test)]
+#[path = "../../tests/scratch/copied.rs"]
+mod copied;
+
+#[cfg(test)]
 mod tests {
     use super::{
         memory::{MUCH, QUIET, RELEASE},
@@ -99,7 +103,7 @@ mod tests {
         Credentials, Delivery, Directory, Layout, Mailboxes, Maildrop, Summary, Uid,
         conformance::block_on,
     };
-    use std::{os::unix::fs::FileExt, path::Path, sync::Arc, thread};
+    use std::{os::unix::fs::FileExt, sync::Arc, thread};
 
     const INBOX: FolderId = FolderId::INBOX;
 
@@ -135,7 +139,7 @@ mod tests {
         /// What a stop without an end leaves: the files as they are now.
         fn crash(&mut self) {
             let copy = tempfile::tempdir().unwrap();
-            copy_all(self.directory.path(), copy.path());
+            copied::copy(self.directory.path(), copy.path());
             drop(self.store.take());
             self.directory = copy;
             self.store = Some(FjallStore::open(self.directory.path()).unwrap());
@@ -244,19 +248,6 @@ mod tests {
                 if *value != b"damaged"[..] {
                     assert_eq!(Some(value.to_vec()), packed, "{about}, range {range}");
                 }
-            }
-        }
-    }
-
-    fn copy_all(from: &Path, to: &Path) {
-        for entry in std::fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let (path, copy) = (entry.path(), to.join(entry.file_name()));
-            if path.is_dir() {
-                std::fs::create_dir(&copy).unwrap();
-                copy_all(&path, &copy);
-            } else {
-                std::fs::copy(&path, &copy).unwrap();
             }
         }
     }

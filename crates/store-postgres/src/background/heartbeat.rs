@@ -17,6 +17,11 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// The time from a failed heartbeat to the next.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// The time that a node has to beat without a failure before it takes others for dead. After the database was away for
+/// longer than a heartbeat lasts, every node looks dead to the first that comes back; the others need [`LONGEST`] and
+/// [`AGAIN`] to be heard, and what they work on would be relayed a second time.
+const STEADY: Duration = Duration::from_secs(10);
+
 /// A heartbeat that a crash of the database forgets is no loss.
 const SESSION: &str = "SET synchronous_commit TO off; SET statement_timeout TO 5000";
 
@@ -28,7 +33,10 @@ const COUNT: &str =
     concat!("SELECT count(*), count(*) FILTER (WHERE n.id < $1) FROM node n WHERE ", live!());
 /// Frees what nodes that died, or are not even known, had claimed. What somebody else is about to take is passed over.
 const FREE_OF_DEAD: &str = concat!(
-    "UPDATE item i SET lease = NULL, holder = NULL, wake = i.due FROM ( \
+    "WITH s AS (UPDATE source SET lease = NULL, holder = NULL \
+         WHERE holder IS NOT NULL AND NOT EXISTS (SELECT FROM node n WHERE n.id = holder AND ",
+    live!(),
+    ")) UPDATE item i SET lease = NULL, holder = NULL, wake = i.due FROM ( \
          SELECT content, index FROM item \
          WHERE holder IS NOT NULL AND NOT EXISTS (SELECT FROM node n WHERE n.id = holder AND ",
     live!(),
@@ -70,7 +78,7 @@ pub(crate) async fn join(node: &Arc<Node>) -> Result<(), StoreError> {
     if beating.is_some() {
         return Ok(());
     }
-    let mut pulse = Pulse { node: node.clone(), connection: None };
+    let mut pulse = Pulse { node: node.clone(), connection: None, steady_since: None };
     pulse.beat().await?;
     *beating = Some(tokio::spawn(pulse.run()));
     Ok(())
@@ -110,6 +118,8 @@ pub(crate) async fn forget(node: &Arc<Node>, id: &str) -> Result<(), StoreError>
 struct Pulse {
     node: Arc<Node>,
     connection: Option<Arc<Connection>>,
+    /// When the first of the heartbeats was answered that have succeeded without a failure between them.
+    steady_since: Option<Instant>,
 }
 
 impl Pulse {
@@ -146,8 +156,10 @@ impl Pulse {
             let silent = format!("the database has not answered for {} s", LONGEST.as_secs());
             Err(DatabaseFault::Away(silent))
         });
-        if beaten.is_err() {
-            self.connection = None;
+        match beaten {
+            Ok(Beaten::Done) => self.steady_since = self.steady_since.or(Some(Instant::now())),
+            Ok(Beaten::Late | Beaten::Removed) => self.steady_since = None,
+            Err(_) => (self.connection, self.steady_since) = (None, None),
         }
         beaten
     }
@@ -204,7 +216,9 @@ impl Pulse {
         if has_joined && (before.takes_work(), before.term) != (now.takes_work(), now.term) {
             self.node.watchers.tell(Subject::Queue);
         }
-        self.bury(&connection).await?;
+        if !begins_anew && self.steady_since.is_some_and(|since| since.elapsed() >= STEADY) {
+            self.bury(&connection).await?;
+        }
         Ok(Beaten::Done)
     }
 

@@ -15,7 +15,7 @@ use crate::{
     connection::Connection,
     database::Durability,
     fault::DatabaseFault,
-    heart::{dead, live},
+    heart::live,
 };
 use posta_mail::Timestamp;
 use posta_store::{
@@ -25,17 +25,11 @@ use posta_store::{
 use std::sync::Arc;
 use tokio_postgres::Row;
 
-/// Ends the leases of this node that are over, and those of dead nodes, but not their tokens, which are good until somebody
-/// else claims the items.
-const END_LEASES: &str = concat!(
-    "WITH over AS (SELECT content, index FROM item WHERE holder = $2 AND lease <= $1 FOR UPDATE SKIP LOCKED), \
-     lost AS (SELECT content, index FROM item WHERE holder = ANY (ARRAY(SELECT n.id FROM node n WHERE ",
-    dead!(),
-    ")) FOR UPDATE SKIP LOCKED) \
-     UPDATE item i SET lease = NULL, holder = NULL, wake = i.due \
-     FROM (SELECT * FROM over UNION ALL SELECT * FROM lost) AS l \
-     WHERE i.content = l.content AND i.index = l.index"
-);
+/// Ends the leases of this node that are over, but not their tokens, which are good until somebody else claims the items.
+/// What a dead node had claimed is freed with a heartbeat.
+const END_LEASES: &str = "UPDATE item i SET lease = NULL, holder = NULL, wake = i.due \
+     FROM (SELECT content, index FROM item WHERE holder = $2 AND lease <= $1 FOR UPDATE SKIP LOCKED) AS l \
+     WHERE i.content = l.content AND i.index = l.index";
 
 /// The `wake` of an item that is claimed: the last time there is.
 macro_rules! claimed_wake {

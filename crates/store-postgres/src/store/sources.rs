@@ -28,16 +28,13 @@ const CHANGE: &str = "UPDATE source SET account = $2, record = $3 WHERE id = $1 
 const SET_DUE: &str = "UPDATE source SET due = $2 WHERE id = $1";
 const ALL: &str = "SELECT s.id, s.record, s.last FROM source s ORDER BY s.id";
 /// Claims sources, unless another node takes them at the same moment: those that are due, or one by its number. A lease
-/// ends when its holder dies; as a time, which is one by the holder's clock, for the holder alone.
+/// ends, as a time by the holder's clock, for the holder alone; what a dead node had claimed is freed with a heartbeat.
 const CLAIM: &str = concat!(
     "WITH mine AS ( \
          SELECT s.id FROM source s JOIN account a ON a.id = s.account AND a.removed IS NULL \
          WHERE EXISTS (SELECT FROM node n WHERE n.id = $5 AND ",
     live!(),
-    ") AND (s.lease IS NULL OR s.holder = $5 AND s.lease <= $1 \
-                OR NOT EXISTS (SELECT FROM node n WHERE n.id = s.holder AND ",
-    live!(),
-    ")) AND \
+    ") AND (s.lease IS NULL OR s.holder = $5 AND s.lease <= $1) AND \
              CASE WHEN $4::bigint IS NULL THEN s.due IS NULL OR s.due <= $1 ELSE s.id = $4 END \
          ORDER BY s.due NULLS FIRST, s.id LIMIT $3 FOR UPDATE OF s SKIP LOCKED \
      ) UPDATE source s SET lease = $2, holder = $5, token = nextval('token') FROM mine WHERE s.id = mine.id \

@@ -118,12 +118,31 @@ async fn what_a_dead_node_had_claimed_is_free_after_fifteen_seconds_and_not_befo
     cluster.psql(&format!("{heard} '15 s' {of_it} {schema}.item)"));
     // Its settlement counts for as long as nobody has begun the item again.
     assert_eq!(settle(&other, 1, second).await, Settled::Done);
+    until("its source is free", async || {
+        other.claim_source(visited, at(11), at(311)).await.unwrap().is_some()
+    })
+    .await;
     let [(0, third)] = claim(&other, 11).await[..] else { panic!("one item") };
-    assert!(other.claim_source(visited, at(11), at(311)).await.unwrap().is_some());
     assert!(third > first);
     assert_eq!(settle(&other, 0, first).await, Settled::Fenced);
     assert!(!other.renew(item(1, 0, at(0), 0).id, first, at(900)).await.unwrap());
     assert_eq!(settle(&other, 0, third).await, Settled::Done);
+}
+
+/// After the database was away, every node looks dead to the first that comes back. What the others work on stays theirs
+/// until they have had the time to say that they live: else it would be relayed twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_has_just_come_takes_nobody_for_dead() {
+    let Some(cluster) = cluster::shared() else { return };
+    let (url, schema) = (cluster.url(), cluster.new_schema());
+    let node = named(&url, &schema, "one", 0).await;
+    put(&node, 1).await;
+    let [(0, token)] = claim(&node, 10).await[..] else { panic!("one item") };
+    let coming = named(&url, &schema, "two", 0).await;
+    let back = "SET beat = beat - interval '1 h' WHERE name = 'one'";
+    cluster.psql(&format!("UPDATE {schema}.node {back}"));
+    assert_eq!(claim(&coming, seconds()).await, [], "the first is about to be heard");
+    assert_eq!(settle(&node, 0, token).await, Settled::Done);
 }
 
 /// The others hear of it without asking: a node that waits for work is told that there is some.
