@@ -2,7 +2,8 @@
 //!
 //! An item that is claimed belongs to a node for as long as that node lives by the database's clock (`heart`). The time at
 //! which its lease ends is one by the clock of that node, which alone may claim the item again then: so no node takes
-//! anything from another because of what its clock shows. A token, which is greater with each claim, fences: whoever settles
+//! anything from another because of what its clock shows. A node whose clock is wrong translates the times when items are due
+//! (`Heart::ahead`), so that they mean the same to all. A token, which is greater with each claim, fences: whoever settles
 //! with an older one changes nothing.
 
 mod settle;
@@ -105,14 +106,15 @@ impl Queue for PostgresStore {
         limit: usize,
         share: usize,
     ) -> Pending<'_, Vec<Claimed>> {
-        let (now, until) = (nanos(now), nanos(lease));
+        let own = [nanos(now), nanos(lease)];
         let [limit, share] = [limit, share].map(|it| i64::try_from(it).unwrap_or(i64::MAX));
         self.run(move |node| async move {
             if !heartbeat::may_claim(&node).await? {
                 return Ok(Vec::new());
             }
             let holder = Arc::<str>::from(&*node.news.node);
-            let paused = Arc::<[_]>::from(node.pauses.at(now));
+            let paused = Arc::<[_]>::from(node.pauses.at(own[0]));
+            let [now, until] = own.map(|it| it.saturating_sub(node.heart.ahead()));
             let claim = move |connection: Arc<Connection>| {
                 let (holder, paused) = (holder.clone(), paused.clone());
                 async move {
@@ -135,7 +137,8 @@ impl Queue for PostgresStore {
 
     fn renew(&self, item: ItemId, token: Token, until: Timestamp) -> Pending<'_, bool> {
         let (content, index) = (id(item.content), item.index as i32);
-        let (token, until) = (token.0 as i64, nanos(until));
+        let until = nanos(until).saturating_sub(self.node.heart.ahead());
+        let token = token.0 as i64;
         let holder = self.node.news.node.clone();
         self.read(move |connection| {
             let (content, holder) = (content.clone(), holder.clone());
@@ -174,7 +177,9 @@ impl Queue for PostgresStore {
     fn reschedule(&self, items: Vec<(ItemId, Timestamp)>, new: ItemState) -> Pending<'_, usize> {
         let contents: Arc<[_]> = items.iter().map(|(it, _)| id(it.content)).collect();
         let indices: Arc<[_]> = items.iter().map(|(it, _)| it.index as i32).collect();
-        let dues: Arc<[_]> = items.iter().map(|(_, due)| nanos(*due)).collect();
+        let ahead = self.node.heart.ahead();
+        let dues: Arc<[_]> =
+            items.iter().map(|(_, due)| nanos(*due).saturating_sub(ahead)).collect();
         let new = state(new);
         self.change(vec![Subject::Queue, Subject::Rescheduled], move |connection| {
             let (contents, indices, dues) = (contents.clone(), indices.clone(), dues.clone());
@@ -191,12 +196,15 @@ impl Queue for PostgresStore {
             // Until that changes, which is told.
             return Box::pin(async { Ok(None) });
         }
-        let (lanes, untils) = self.node.pauses.all();
+        let ahead = self.node.heart.ahead();
+        let (lanes, mut untils) = self.node.pauses.all();
+        untils.iter_mut().for_each(|until| *until = until.saturating_sub(ahead));
         self.read(move |connection| {
             let (holder, lanes, untils) = (holder.clone(), lanes.clone(), untils.clone());
             async move {
                 let row = connection.row(NEXT_DUE, &[&holder, &lanes, &untils]).await?;
-                Ok(row.and_then(|row| row.get::<_, Option<i64>>(0)).map(time))
+                let next = row.and_then(|row| row.get::<_, Option<i64>>(0));
+                Ok(next.map(|next| time(next.saturating_add(ahead))))
             }
         })
     }
