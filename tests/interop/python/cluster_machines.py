@@ -176,7 +176,7 @@ class Unit:
         """Reads the unit file; of what stands several times, the last holds, but for the lists."""
         for folder in ("/etc/systemd/system", "/lib/systemd/system"):
             if os.path.exists(self.machine.path(f"{folder}/{self.name}.service")):
-                text = self.machine.read(f"{folder}/{self.name}.service")
+                text = self.machine.read(f"{folder}/{self.name}.service").replace("\\\n", " ")
                 break
         else:
             raise RuntimeError(f"there is no unit {self.name}")
