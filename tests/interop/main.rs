@@ -169,8 +169,8 @@ fn the_captures_in_the_documents_are_of_today() {
     check("captures.py", &ran.expect("this test needs Python 3, `python3`"));
 }
 
-/// docs/cluster.md is followed word by word: two nodes, PostgreSQL under Patroni, three members of etcd. Nodes and databases
-/// then fail while mail comes and goes; `cargo xtask cluster` does so for longer, and in every way.
+/// docs/cluster.md is followed word by word: two nodes, PostgreSQL under Patroni, three members of etcd, an object store. All of
+/// them then fail while mail comes and goes; `cargo xtask cluster` does so for longer, and in every way.
 #[test]
 fn cluster_of_the_document_fails_and_loses_nothing() {
     let Some(mut python) = posta_tests::python_apart("cluster.py") else { return };

@@ -50,10 +50,12 @@ cargo xtask migrate [--messages N] [--users N]
 cargo xtask backup [--messages N]
                     measures a backup of N messages (100,000), another after 1,000 more, checking and
                     restoring; writes the table of docs/operations.md
-cargo xtask cluster [--messages N] [--faults N] [--only NAME,NAME] [--seed N]
-                    sets up the cluster of docs/cluster.md, and breaks it N times (32), in every way or in
-                    those of --only, until N messages (50,000) are acknowledged; fails if one is lost, or
-                    if the service does not come back by itself
+cargo xtask cluster [--debug] [--messages N] [--kills N] [--only NAME,NAME] [--seed N]
+                    sets up the cluster of docs/cluster.md, and breaks it in every way or in those of --only,
+                    at least N times (30) by kill -9, until N messages (50,000) are acknowledged, in 45
+                    minutes at most; fails if one is lost, or if the service does not come back by itself.
+                    Writes the table of docs/cluster.md, unless restricted by --only; --debug: with a debug
+                    build, whose figures are much the same
 cargo xtask fuzz [SECONDS]
                     runs each fuzz target for SECONDS (60), and keeps new inputs in fuzz/corpus";
 
@@ -227,7 +229,18 @@ fn backup(options: impl Iterator<Item = String>) -> Result<(), String> {
 
 /// Breaks a cluster again and again while mail comes and goes.
 fn cluster(options: impl Iterator<Item = String>) -> Result<(), String> {
-    let mut command = measuring("cluster.py", None)?;
+    let (debug, mut options): (Vec<_>, Vec<_>) = options.partition(|option| option == "--debug");
+    if !options.iter().any(|option| option == "--only") {
+        options.extend(["--write", "docs/cluster.md"].map(str::to_owned));
+    }
+    let mut command = if debug.is_empty() {
+        measuring("cluster.py", None)?
+    } else {
+        cargo("build", &["build", "-p", "posta"])?;
+        let mut command = apart("cluster.py");
+        command.arg("target/debug/posta");
+        command
+    };
     run(command.arg("long").args(options), "the cluster")
 }
 

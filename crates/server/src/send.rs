@@ -47,7 +47,7 @@ use posta_mail::{Domain, Timestamp};
 use posta_net::{
     clock::Clock, dial::Dialer, dns::Resolver, driver::Driver, tls::client::ClientTls,
 };
-use posta_store::{Claimed, Store, Subject};
+use posta_store::{Claimed, Store, StoreError, Subject};
 use smarthosts::Smarthosts;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::{
@@ -65,8 +65,11 @@ const LEASE: Duration = Duration::from_secs(5 * 60);
 /// The interval at which an attempt renews its lease.
 const RENEW: Duration = Duration::from_secs(2 * 60);
 
-/// The maximal pause before the queue is read again, and the pause after a failure of the store.
+/// The maximal pause before the queue is read again.
 const REST: Duration = Duration::from_secs(60);
+
+/// The maximal pause after a failure of the store: mail goes on soon after a database is there again.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
 /// Sends the mail in the queue.
 pub struct Relay {
@@ -115,7 +118,19 @@ impl Relay {
             self.hear(&watcher.take());
             self.steer().await;
             let term = Term::present(&self.store);
-            let claimed = self.claim().await;
+            let claimed = match self.claim().await {
+                Ok(claimed) => claimed,
+                Err(error) => {
+                    tracing::error!(%error, "the queue cannot be read");
+                    tokio::select! {
+                        // A store that is there again takes everything for changed.
+                        changed = watcher.changed() => self.hear(&changed),
+                        () = sleep(AFTER_FAILURE) => {}
+                        _ = stopping.wait_for(|&stopping| stopping) => break,
+                    }
+                    continue;
+                }
+            };
             let is_idle = claimed.is_empty();
             for claimed in claimed {
                 self.begin(claimed, term.clone(), &mut attempts);
@@ -146,20 +161,13 @@ impl Relay {
     }
 
     /// Claims due items, as many as there is capacity for.
-    async fn claim(&self) -> Vec<Claimed> {
+    async fn claim(&self) -> Result<Vec<Claimed>, StoreError> {
         let (room, share) = self.capacity.room();
         if room == 0 {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let now = self.clock.now();
-        match self.store.claim(now, now + LEASE, room.min(CLAIM), share).await {
-            Ok(items) => items,
-            Err(error) => {
-                tracing::error!(%error, "the queue cannot be read");
-                sleep(REST).await;
-                Vec::new()
-            }
-        }
+        self.store.claim(now, now + LEASE, room.min(CLAIM), share).await
     }
 
     /// Starts an attempt for an item, on a task of its own.

@@ -68,7 +68,7 @@ impl Node {
     async fn accept_all(self: &Arc<Self>, waiting: Vec<Waiting>) {
         let messages: Vec<_> =
             waiting.iter().map(|it| (&it.acceptance, it.last.as_ref())).collect();
-        let group = Group::new(&self.mod_seqs, &messages);
+        let group = Group::new(self, &messages);
         let outcomes = match group {
             Ok(group) => self.commit(&group).await,
             Err(error) => Err(error.into()),

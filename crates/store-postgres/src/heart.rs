@@ -89,6 +89,13 @@ impl Heart {
         NodeStanding { is_live: state.is_live(), ..state.standing }
     }
 
+    /// Returns how far this machine's clock is ahead of the database's, in nanoseconds, if it is wrong. The times in the queue
+    /// are by the database's clock then, so that what this node queues is due for all nodes at the same moment.
+    pub(crate) fn ahead(&self) -> i64 {
+        let standing = self.state.lock().standing;
+        if standing.has_wrong_clock() { standing.clock_ahead.saturating_mul(1_000_000) } else { 0 }
+    }
+
     /// Takes the answer to a heartbeat; refuses one that came too late for the term to go on, unless the node begins
     /// anew. Returns the standing before and now.
     pub(crate) fn answered(&self, answer: BeatAnswer) -> Option<(NodeStanding, NodeStanding)> {

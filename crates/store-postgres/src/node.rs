@@ -5,7 +5,7 @@ use crate::{
     heart::Heart,
     news::News,
     objects::Objects,
-    remembered::{Listings, ModSeqs, Resolutions, SharedCounts},
+    remembered::{Listings, ModSeqs, Pauses, Resolutions, SharedCounts},
     seals::Seals,
 };
 use posta_store::{Histogram, StoreError, Subject, TagSeparators, Watchers};
@@ -26,6 +26,7 @@ pub(crate) struct Node {
     pub(crate) tallies: SharedCounts,
     pub(crate) listings: Listings,
     pub(crate) resolutions: Resolutions,
+    pub(crate) pauses: Pauses,
     pub(crate) tags: TagSeparators,
     /// The turns of messages that are accepted one by one.
     pub(crate) alone: Semaphore,

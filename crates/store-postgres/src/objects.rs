@@ -27,6 +27,7 @@
 //! Callers: `store/contents.rs` and `store/mailboxes.rs` put and get, `store/upkeep/objects.rs` removes.
 
 mod answers;
+mod clock;
 mod connections;
 mod health;
 mod settings;
@@ -37,10 +38,10 @@ pub use settings::ObjectSettings;
 use answers::{Call, ObjectFault};
 use aws_lc_rs::{digest, rand};
 use bytes::Bytes;
+use clock::SigningClock;
 use connections::Connections;
 use health::Health;
 use hyper::{Method, StatusCode};
-use jiff::Timestamp;
 use posta_mail::MailId;
 use posta_store::{CHUNK, ObjectFigures, StoreError};
 use settings::Bucket;
@@ -104,6 +105,7 @@ impl ListedObject {
 pub(crate) struct Objects {
     bucket: Bucket,
     key: SigningKey,
+    clock: SigningClock,
     connections: Connections,
     /// What the names of all objects of this database begin with. Two databases never have the same.
     prefix: String,
@@ -123,6 +125,7 @@ impl Objects {
         Ok(Arc::new(Self {
             bucket: settings.bucket()?,
             key: settings.key.clone(),
+            clock: SigningClock::default(),
             connections: Connections::new(settings)?,
             prefix: format!("posta-{id}/"),
             turns: Semaphore::new(AT_ONCE),
@@ -323,11 +326,17 @@ impl Objects {
         let attempts = self.health.attempts(ATTEMPTS)?;
         let mut pause = PAUSE;
         for attempt in 1.. {
-            let began = Instant::now();
-            let answered =
-                timeout(self.time_limit, self.connections.exchange(&call().sign(&self.key, now())))
-                    .await;
+            let (began, signed) = (Instant::now(), self.clock.now());
+            let request = call().sign(&self.key, signed);
+            let answered = timeout(self.time_limit, self.connections.exchange(&request)).await;
             let why = match answered {
+                Ok(Ok(answer))
+                    if answer.status == StatusCode::FORBIDDEN
+                        && attempt <= ATTEMPTS
+                        && self.clock.learn(answer.date, signed) =>
+                {
+                    continue;
+                }
                 Ok(Ok(answer)) if !answer.is_passing() => {
                     self.health.is_there(began.elapsed());
                     return Ok(answer);
@@ -345,12 +354,6 @@ impl Objects {
         }
         Err(busy())
     }
-}
-
-/// Returns the time, which each signature has. The clock of the server is not at hand in a store.
-#[expect(clippy::disallowed_methods, reason = "the object store compares it with its own")]
-fn now() -> Timestamp {
-    Timestamp::now()
 }
 
 /// Returns a word that nobody else draws.

@@ -7,6 +7,8 @@
 //! | 3      | the same          | large pieces of contents in an object store |
 //! | 4      | the same          | counts that nodes share; what became of a group of messages |
 //!
+//! The table `pause` of format 1 is not used any more (`remembered/pauses.rs`); the next format is to drop it.
+//!
 //! Each format has a file of statements that lead to it from the one before. They run in one transaction under a lock
 //! that all nodes know, so nodes that start at the same moment migrate once. A program refuses a newer format.
 

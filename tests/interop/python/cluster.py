@@ -1,15 +1,16 @@
-"""A cluster under fire: python3 cluster.py POSTA short | long [--messages N] [--faults N] [--only NAME]
+"""A cluster under fire: python3 cluster.py POSTA short | long [--messages N] [--kills N] [--only NAME]
 
-Sets up two nodes, a PostgreSQL under Patroni with a synchronous standby, and three members of etcd as docs/cluster.md
-says, word by word. While senders and readers are at work at both nodes, it breaks one thing after the other, and waits
-each time until all is well again. At the end every acknowledged message must be in exactly one place. Exits with 77 where
-this machine lets nobody make such a cluster.
+Sets up two nodes, a PostgreSQL under Patroni with a synchronous standby, three members of etcd and an object store as
+docs/cluster.md says, word by word. While senders and readers are at work at both nodes, it breaks one thing after the other,
+and waits each time until all is well again. At the end every acknowledged message must be in exactly one place, octet by
+octet. With `--write FILE`, the figures go into the document. Exits with 0 only if all that is promised held, and with 77
+where this machine lets nobody make such a cluster; it ends by itself after `--minutes` at the latest.
 """
 
 import argparse
+import faulthandler
 import os
 import random
-import subprocess
 import sys
 import time
 
@@ -17,10 +18,13 @@ import cluster_faults
 import cluster_machines
 import cluster_world
 import peers
-from cluster_check import Checker, gaps, longest_gap
+from cluster_check import Checker
+from cluster_report import Report
 
-# The time for the queue to become empty by itself, and then until it has to be, in seconds.
-PATIENCE, DRAIN = 40, 120
+# The time for the queue to become empty by itself, in seconds.
+DRAIN = 60
+# The part of the time limit that is kept for what comes after the faults, in seconds.
+ENDING = 300
 # Services that are back within this time, in seconds, after the cause is gone.
 BACK = 30
 
@@ -30,93 +34,96 @@ def arguments():
     parser.add_argument("program")
     parser.add_argument("form", choices=["short", "long"])
     parser.add_argument("--messages", type=int, default=50_000, help="acknowledged messages of a long run, at least")
-    parser.add_argument("--faults", type=int, default=32, help="faults of a long run, at least")
-    parser.add_argument("--rate", type=float, default=0, help="messages a second")
+    parser.add_argument("--kills", type=int, default=30, help="faults of a long run that kill something, at least")
+    parser.add_argument("--rate", type=float, default=45, help="messages a second")
     parser.add_argument("--only", help="the names of the faults, separated by commas")
     parser.add_argument("--without", default="", help="faults that are left out, likewise")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--inside", help=argparse.SUPPRESS)
+    parser.add_argument("--minutes", type=int, default=45, help="the time after which the run ends, whatever happens")
+    parser.add_argument("--write", metavar="FILE", help="the document into which the figures go")
     return parser.parse_args()
 
 
-def plan(options):
-    """Returns the faults in their order."""
-    if options.only:
-        return [cluster_faults.ALL[name] for name in options.only.split(",")]
-    if options.form == "short":
-        return [cluster_faults.ALL[name] for name in cluster_faults.SHORT]
-    random_, found = random.Random(options.seed), []
-    while len(found) < options.faults:
-        turn = [fault for name, fault in cluster_faults.ALL.items() if name not in options.without.split(",")]
-        random_.shuffle(turn)
-        found += turn
-    return found
+class Phases:
+    """Tells how long each part of the run took."""
+
+    def __init__(self):
+        self.began = self.last = time.monotonic()
+
+    def done(self, what):
+        now = time.monotonic()
+        print(f"{now - self.began:6.0f} s  {what}, {now - self.last:.0f} s", flush=True)
+        self.last = now
 
 
-def run(world, faults, options):
-    is_short = options.form == "short"
-    world.load(each=4 if is_short else 8, rate=options.rate or (60 if is_short else 120))
-    began = time.monotonic()
-    world.wait("the first messages", lambda: len(world.serves(began)) == 2, 60)
+def run(world, faults, options, phases):
+    world.load(each=4 if options.form == "short" else 8, rate=options.rate)
+    began, until = time.monotonic(), phases.began + options.minutes * 60 - ENDING
+    world.wait("the first messages", lambda: len(world.serves(began)) == len(world.takes_large(began)) == 2, 60)
     world.wait("there is a standby", world.stays_whole, 60)
-    rows = []
-    for number, inject in enumerate(faults, 1):
-        time.sleep(2)
-        print(f"{time.monotonic() - began:6.0f} s  {number:3}  {inject.__name__}", flush=True)
-        fault = cluster_faults.carry_out(world, inject)
-        rows.append(fault)
-    while options.form == "long" and len(world.senders.done) < options.messages:
+    problems = fire(world, faults, began, until)
+    wanted = 0 if options.form == "short" or options.only else options.messages
+    while len(world.senders.done) < wanted and time.monotonic() < until:
         time.sleep(1)
     time.sleep(2)
+    phases.done(f"{len(world.faults)} faults")
     world.senders.stop()
     world.readers.stop()
     ended = time.monotonic()
-    drained = time.monotonic()
-    drain(world)
-    print(f"{time.monotonic() - drained:.0f} s until the queue was empty")
-    report(world, rows, began, ended)
-    checker = Checker(world.senders, world.sink, world.readers, rows)
-    is_well = checker.check(world.loop, world.nodes[1], cluster_world.PASSWORD, set())
-    for what, count in checker.figures.items():
-        print(f"{count:8} {what}")
-    late = [f"{fault.name}: {name} was back after {seconds:.0f} s" for fault in rows for name, seconds in fault.back.items() if seconds > BACK]
-    failed = [f"{fault.name}: {fault.problem.splitlines()[0]}" for fault in rows if fault.problem]
-    problems = checker.problems + late + failed
+    phases.done("the load has ended")
+    if not drain(world):
+        problems.append(f"{world.count('item')} messages were still in the queue after {DRAIN} s")
+    phases.done("the queue is empty")
+    checker = Checker(world.senders, world.sink, world.readers, world.faults)
+    checker.check(world.loop, world.nodes[1], cluster_world.PASSWORD)
+    phases.done("everything was read")
+    report = Report(world, checker, world.faults, began, ended)
+    report.show()
+    if len(world.senders.done) < wanted:
+        problems.append(f"only {len(world.senders.done)} messages were acknowledged in the time that there was")
+    problems += checker.problems
     for problem in problems:
         print(f"WRONG: {problem}")
-    if not is_well or late:
-        print(world.told())
+    if problems:
+        tell(world, checker)
     assert not problems, f"{len(problems)} promises were broken"
+    if options.write:
+        report.write(options.write, options.program, options.seed)
+
+
+def fire(world, faults, began, until):
+    """Carries the faults out. Returns what went wrong."""
+    problems = []
+    for number, inject in enumerate(faults, 1):
+        time.sleep(2)
+        if time.monotonic() > until:
+            problems.append(f"there was time for {number - 1} of {len(faults)} faults only")
+            break
+        count = len(world.senders.done)
+        print(f"{time.monotonic() - began:6.0f} s  {number:3}  {inject.__name__:30} {count:8} messages", flush=True)
+        fault = cluster_faults.carry_out(world, inject)
+        if fault.problem:
+            problems.append(f"{fault.name}: {fault.problem.splitlines()[0]}")
+        problems += [
+            f"{fault.name}: {name} was back after {seconds:.0f} s" for name, seconds in fault.back.items() if seconds > BACK
+        ]
+    return problems
 
 
 def drain(world):
-    """Waits until the queue is empty. Nobody works any more on items whose node died; the test ends their leases, rather than
-    wait for that."""
-    until = time.monotonic() + PATIENCE
-    while world.count("item") and time.monotonic() < until:
+    """Waits until the queue is empty. Returns whether it is."""
+    until = time.monotonic() + DRAIN
+    while world.count("item") != 0 and time.monotonic() < until:
         time.sleep(0.5)
-    if world.count("item"):
-        world.psql(world.takes_changes(), "UPDATE posta.item SET lease = 1, wake = 1 WHERE lease IS NOT NULL")
-    world.wait("the queue is empty", lambda: world.count("item") == 0, DRAIN)
+    return world.count("item") == 0
 
 
-def report(world, rows, began, ended):
-    senders = world.senders
-    print("fault                            took  without service (all, mail1, mail2)  back after  refused  lost")
-    for fault in rows:
-        times = [senders.acknowledged[node.name] for node in world.nodes]
-        longest = [longest_gap(of, fault.began, fault.ended) for of in [sum(times, []), *times]]
-        refused = sum(fault.covers(at) for all_ in senders.refused.values() for at, _ in all_)
-        lost = sum(fault.covers(at, 0, 2) for at, *_ in senders.lost)
-        shown = " ".join(f"{value:8.1f}" for value in longest)
-        back = max(fault.back.values(), default=0)
-        print(f"{fault.name:30} {fault.ended - fault.began:5.0f} s  {shown}  {back:20.1f} {refused:8} {lost:5}")
-    print(f"{len(senders.done):8} messages were acknowledged in {ended - began:.0f} s, {len(rows)} faults")
-    everywhere = sum(senders.acknowledged.values(), [])
-    print(f"{gaps(everywhere, began, ended)[0]:8.1f} s was the longest time without service of all nodes together")
-    for name, times in senders.acknowledged.items():
-        print(f"{gaps(times, began, ended)[0]:8.1f} s was the longest time without service of {name}")
-    print(f"{world.readers.looks:8} looks into mailboxes, {len(world.readers.refused)} refused for now")
+def tell(world, checker):
+    """Says what is known of what went wrong."""
+    print(world.told())
+    ids = {transaction.id: transaction.reply.split()[-1] for transaction in world.senders.done}
+    for name in checker.repeated[:5]:
+        print(f"== what the nodes said of {name}\n{world.lines_about(ids.get(name, name))}")
 
 
 def be_init():
@@ -134,6 +141,10 @@ def be_init():
 def main():
     options = arguments()
     be_init()
+    # Whatever is waited for in vain: where, and the end.
+    faulthandler.dump_traceback_later(options.minutes * 60, exit=True)
+    random.seed(options.seed)
+    phases = Phases()
     if not peers.possible():
         print("no root of its own can be made here: overlay mounts are not allowed")
         sys.exit(77)
@@ -144,16 +155,18 @@ def main():
         sys.exit(77)
     cluster_machines.leave_network()
     cluster_machines.network()
-    began = time.monotonic()
+    phases.done("the packages are installed")
     world = cluster_world.World(layer, os.path.abspath(options.program))
-    print(f"docs/cluster.md was followed word by word, in {time.monotonic() - began:.0f} s", flush=True)
+    phases.done("docs/cluster.md was followed word by word")
+    faults = cluster_faults.plan(options.form, options.kills, options.seed, options.only, options.without)
     try:
-        run(world, plan(options), options)
+        run(world, faults, options, phases)
     except BaseException:
         print(world.told(), flush=True)
         raise
     finally:
         sys.stdout.flush()
+    phases.done("all held")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,24 @@ CONTROL = "/opt/patroni/bin/patronictl -c /etc/patroni/posta.yml"
 WRONG = 3600
 
 
+def plan(form, kills, seed, only, without):
+    """Returns the faults in their order: those of the short form, those that are named, or all of them, and those that kill
+    something again and again, until there are enough."""
+    if only:
+        return [ALL[name] for name in only.split(",")]
+    if form == "short":
+        return [ALL[name] for name in SHORT]
+    random_ = random.Random(seed)
+    known = [name for name in ALL if name not in without.split(",")]
+    killing = [name for name in known if name in KILLING]
+    again = list(killing)
+    while len(again) < kills:
+        again += random_.sample(killing, min(len(killing), kills - len(again)))
+    turn = [name for name in known if name not in KILLING] + again
+    random_.shuffle(turn)
+    return [ALL[name] for name in turn]
+
+
 def carry_out(world, inject):
     """Carries out a fault, and waits until everything is as before."""
     fault = Fault(inject.__name__)
@@ -33,6 +51,9 @@ def carry_out(world, inject):
     fault.over = time.monotonic()
     world.wait(f"{fault.name}: both nodes serve", lambda: len(world.serves(fault.over)) == 2, SERVE)
     fault.back = world.serves(fault.over)
+    if fault.spares_small:
+        world.wait(f"{fault.name}: both nodes take large mail", lambda: len(world.takes_large(fault.over)) == 2, SERVE)
+        fault.back = {f"large mail at {name}": seconds for name, seconds in world.takes_large(fault.over).items()}
     fault.copied = not world.becomes_whole(REJOIN)
     if fault.copied:
         # What docs/cluster.md says of a standby that does not come back. Mail is served meanwhile.
@@ -62,20 +83,41 @@ def mend(world):
 
 def hit(fault, *nodes):
     """Notes that senders to these nodes may lose their connections, and that their items may be relayed again."""
+    ended(fault, *nodes)
+    repeats(fault, *nodes)
+
+
+def ended(fault, *nodes):
+    """Notes that senders to these nodes may lose their connections."""
     fault.cut |= {node.name for node in nodes}
+
+
+def repeats(fault, *nodes):
+    """Notes that what these nodes relay may be relayed again: they cannot tell the database in time what became of it."""
+    fault.repeats |= {node.name for node in nodes}
+
+
+def kill(fault, unit):
+    fault.killed += 1
+    unit.signal(signal.SIGKILL)
+
+
+def kill_database(world, fault, name):
+    fault.killed += 1
+    world.kill_database(name)
 
 
 def node_killed(world, fault):
     node = random.choice(world.nodes)
     hit(fault, node)
-    node.unit.signal(signal.SIGKILL)
+    kill(fault, node.unit)
     time.sleep(0.5)
 
 
 def both_nodes_killed(world, fault):
     hit(fault, *world.nodes)
     for node in world.nodes:
-        node.unit.signal(signal.SIGKILL)
+        kill(fault, node.unit)
     time.sleep(0.5)
 
 
@@ -98,7 +140,9 @@ def node_cut_off(world, fault):
 
 
 def node_without_database(world, fault):
-    """A node is cut off from the databases, while it still reaches the rest of the world."""
+    """A node is cut off from the databases, while it still reaches the rest of the world. After 15 seconds the other takes
+    over what it had claimed, which is all that may be relayed twice."""
+    repeats(fault, world.nodes[1])
     for door in world.doors:
         door.is_mute = True
     time.sleep(25)
@@ -107,11 +151,10 @@ def node_without_database(world, fault):
 
 
 def node_clock_wrong(world, fault):
-    """The clock of a node is an hour ahead, then right again. As docs/cluster.md says, it takes items before their leases
-    have ended, so they may be sent twice; nothing else may happen."""
+    """The clock of a node is an hour ahead, then right again. Nothing may be relayed twice: what a node has claimed is its own
+    by the clock of the database."""
     node = random.choice(world.nodes)
-    hit(fault, node)
-    fault.doubles |= {one.name for one in world.nodes}
+    ended(fault, node)
     library = node.machine.run("ls /usr/lib/*/faketime/libfaketime.so.1").strip()
     node.unit.environment = {
         "LD_PRELOAD": library, "FAKETIME": f"+{WRONG}s", "DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"
@@ -123,14 +166,14 @@ def node_clock_wrong(world, fault):
 
 
 def nodes_upgraded(world, fault):
-    """One node after the other, as docs/cluster.md says."""
-    hit(fault, *world.nodes)
+    """One node after the other, as docs/cluster.md says. A node that ends in good order leaves nothing open."""
+    ended(fault, *world.nodes)
     world.follower.follow("upgrading")
 
 
 def primary_killed(world, fault):
     """PostgreSQL dies; Patroni lives, and starts it again or promotes the standby."""
-    world.kill_database(world.primary())
+    kill_database(world, fault, world.primary())
     time.sleep(1)
 
 
@@ -139,8 +182,8 @@ def primary_machine_dies(world, fault):
     primary = world.primary()
     unit = world.machines[primary].unit("patroni")
     unit.is_held = True
-    unit.signal(signal.SIGKILL)
-    world.kill_database(primary)
+    kill(fault, unit)
+    kill_database(world, fault, primary)
     world.wait("the standby is promoted", lambda: world.primary() not in (None, primary), 90)
     unit.is_held = False
 
@@ -161,8 +204,8 @@ def standby_dies(world, fault):
     standby = world.standby()
     unit = world.machines[standby].unit("patroni")
     unit.is_held = True
-    unit.signal(signal.SIGKILL)
-    world.kill_database(standby)
+    kill(fault, unit)
+    kill_database(world, fault, standby)
     time.sleep(20)
     unit.is_held = False
 
@@ -180,7 +223,7 @@ def primary_frozen(world, fault):
 
 def patroni_killed(world, fault):
     """Patroni dies on the primary, and is started again."""
-    world.machines[world.primary()].unit("patroni").signal(signal.SIGKILL)
+    kill(fault, world.machines[world.primary()].unit("patroni"))
     time.sleep(5)
 
 
@@ -190,7 +233,7 @@ def patroni_stays_dead(world, fault):
     primary = world.primary()
     unit = world.machines[primary].unit("patroni")
     unit.is_held = True
-    unit.signal(signal.SIGKILL)
+    kill(fault, unit)
     world.wait("the standby is promoted", lambda: world.primary() not in (None, primary), 90)
     began = time.monotonic()
     world.wait("the nodes find the new primary", lambda: len(world.serves(began)) == 2, 60)
@@ -200,7 +243,7 @@ def patroni_stays_dead(world, fault):
 def etcd_member_killed(world, fault):
     unit = world.machines[random.choice(["db1", "db2", "db3"])].unit("etcd")
     unit.is_held = True
-    unit.signal(signal.SIGKILL)
+    kill(fault, unit)
     time.sleep(15)
     unit.is_held = False
 
@@ -212,8 +255,8 @@ def promoted_by_script(world, fault):
     world.machines[standby].run(f"{CONTROL} pause posta --wait")
     unit = world.machines[primary].unit("patroni")
     unit.is_held = True
-    unit.signal(signal.SIGKILL)
-    world.kill_database(primary)
+    kill(fault, unit)
+    kill_database(world, fault, primary)
     promote = "/usr/lib/postgresql/15/bin/pg_ctl promote -w -D /var/lib/postgresql/posta"
     world.machines[standby].run(f"cd / && runuser -u postgres -- {promote}")
     world.wait("Patroni has seen it", lambda: world.has_lock(standby), 90)
@@ -290,6 +333,56 @@ def database_full(world, fault):
         world.machines[name].run("rm /var/lib/postgresql/filler")
 
 
+def objects_killed(world, fault):
+    """The object store dies, and stays away until large mail was refused at both nodes. Small mail goes on."""
+    fault.spares_small = True
+    unit = world.objects()
+    unit.is_held = True
+    kill(fault, unit)
+    world.wait("large mail is refused", lambda: world.refuses_large(fault), 60)
+    time.sleep(10)
+    unit.is_held = False
+    world.wait("the object store is back", world.has_objects, 60)
+
+
+def objects_stopped(world, fault):
+    """The object store stands still: its connections stay, and nothing is answered. Small mail goes on."""
+    fault.spares_small = True
+    unit = world.objects()
+    unit.signal(signal.SIGSTOP)
+    world.wait("large mail is refused", lambda: world.refuses_large(fault), 90)
+    time.sleep(5)
+    unit.signal(signal.SIGCONT)
+    world.wait("the object store is back", world.has_objects, 60)
+
+
+def objects_cut_off(world, fault):
+    """The network of the object store is gone, and with it a member of etcd. Small mail goes on."""
+    fault.spares_small = True
+    world.machines["db3"].cut()
+    world.wait("large mail is refused", lambda: world.refuses_large(fault), 90)
+    world.machines["db3"].mend()
+    world.wait("the object store is back", world.has_objects, 60)
+
+
+def node_killed_without_objects(world, fault):
+    """A node has to start while the object store is away: small mail does not wait for that."""
+    fault.spares_small = True
+    unit, node = world.objects(), random.choice(world.nodes)
+    unit.is_held = True
+    kill(fault, unit)
+    time.sleep(2)
+    hit(fault, node)
+    kill(fault, node.unit)
+    # What it has said already may still arrive.
+    time.sleep(0.2)
+    killed = time.monotonic()
+    world.wait("the node serves without the object store", lambda: node.name in world.serves(killed), 30)
+    world.wait("large mail is refused", lambda: world.refuses_large(fault), 60)
+    unit.is_held = False
+    world.wait("the object store is back", world.has_objects, 60)
+
+
 def signal_process(process, number):
     try:
         os.kill(process, number)
@@ -304,8 +397,15 @@ ALL = {
         primary_killed, primary_machine_dies, primary_cut_off, standby_dies, primary_frozen, patroni_killed, patroni_stays_dead,
         etcd_member_killed, promoted_by_script, failed_over_on_purpose, database_restarted, connections_ended, answers_lost,
         database_slow, tables_locked, database_read_only, database_full,
+        objects_killed, objects_stopped, objects_cut_off, node_killed_without_objects,
     )
 }
 
+# Those that kill something as `kill -9` does.
+KILLING = [
+    "node_killed", "both_nodes_killed", "primary_killed", "primary_machine_dies", "standby_dies", "patroni_killed",
+    "patroni_stays_dead", "etcd_member_killed", "promoted_by_script", "objects_killed", "node_killed_without_objects",
+]
+
 # Those of the short form.
-SHORT = ["node_killed", "answers_lost", "primary_machine_dies", "failed_over_on_purpose"]
+SHORT = ["node_killed", "answers_lost", "objects_killed", "primary_machine_dies", "objects_stopped", "failed_over_on_purpose"]

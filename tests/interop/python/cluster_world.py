@@ -16,7 +16,7 @@ from cluster_load import SINK, Loop, Readers, Senders, Sink
 from cluster_machines import DOORS, WORLD, Machine
 
 NUMBERS = {"mail1": 1, "mail2": 2, "db1": 11, "db2": 12, "db3": 13}
-NODES, DATABASES, MEMBERS = ["mail1", "mail2"], ["db1", "db2"], ["db1", "db2", "db3"]
+NODES, DATABASES, OBJECTS = ["mail1", "mail2"], ["db1", "db2"], "db3"
 DATA = "/var/lib/postgresql/posta"
 PASSWORD = "seven blue lamps"
 ACCOUNTS = [f"user{number}@example.test" for number in range(8)]
@@ -90,7 +90,9 @@ class World:
         self.doors = [Door(address, self.machines[name].address) for address, name in zip(DOORS, DATABASES)]
         for door in self.doors:
             self.loop.run(door.start())
-        self.sink = Sink(WORLD)
+        # What the body of each message has to be, by its name.
+        self.sums = {}
+        self.sink = Sink(WORLD, self.sums)
         self.loop.run(self.sink.start())
         self.configure()
         self.faults = []
@@ -110,10 +112,30 @@ class World:
             self.nodes[0].machine.run(f"echo '{PASSWORD}' | posta account add {account} --password-stdin")
 
     def load(self, each, rate):
-        self.senders = Senders(self.nodes, ACCOUNTS, each, rate)
-        self.readers = Readers(self.nodes, ACCOUNTS, PASSWORD)
+        self.senders = Senders(self.nodes, ACCOUNTS, each, rate, self.sums)
+        self.readers = Readers(self.nodes, ACCOUNTS, PASSWORD, self.sums)
         self.senders.start(self.loop)
         self.readers.start(self.loop)
+
+    # The object store.
+
+    def objects(self):
+        return self.machines[OBJECTS].unit("seaweedfs")
+
+    def has_objects(self):
+        """Returns whether the object store answers."""
+        try:
+            with urllib.request.urlopen(f"http://{self.machines[OBJECTS].address}:8333/status", timeout=1):
+                return True
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return False
+
+    def refuses_large(self, fault):
+        """Returns whether each node has refused a large message since this fault began."""
+        refused = {node for at, node, _, was_large in self.senders.refused if was_large and at > fault.began}
+        return len(refused) == len(self.nodes)
 
     # The databases.
 
@@ -230,13 +252,11 @@ class World:
 
     def serves(self, since):
         """Returns the nodes that have acknowledged a message since then, each with the time that took."""
-        found = {}
-        for node in self.nodes:
-            times = self.senders.acknowledged[node.name]
-            later = [moment for moment in times[-2000:] if moment > since]
-            if later:
-                found[node.name] = later[0] - since
-        return found
+        return first_after(since, self.senders.acknowledged)
+
+    def takes_large(self, since):
+        """The same of large messages."""
+        return first_after(since, self.senders.large)
 
     def told(self):
         """What everybody says of themselves, for a failure's report."""
@@ -246,13 +266,20 @@ class World:
                 texts.append(f"== {unit.name} on {machine.name}\n{unit.told()}")
         return "\n".join(texts)
 
-    def queue(self):
-        """Returns the ids of the messages that wait to be relayed."""
-        listed = self.nodes[0].machine.run("posta queue list --json")
-        return {item["id"].split(":")[0].split("/")[0] for item in json.loads(listed)}
+    def lines_about(self, word):
+        """What the nodes wrote that has this word, for a failure's report."""
+        texts = []
+        for node in self.nodes:
+            with open(node.unit.log, encoding="utf-8", errors="replace") as file:
+                texts += [f"{node.name}: {line.rstrip()}" for line in file if word in line]
+        return "\n".join(texts)
 
     def count(self, table):
-        return int(self.psql(self.takes_changes(), f"SELECT count(*) FROM posta.{table}"))
+        name = self.takes_changes()
+        return int(self.psql(name, f"SELECT count(*) FROM posta.{table}")) if name else None
 
 
-
+def first_after(since, times):
+    """Returns the seconds to the first moment after this one, for each name that has such a moment."""
+    found = {name: [moment for moment in all_[-2000:] if moment > since] for name, all_ in times.items()}
+    return {name: later[0] - since for name, later in found.items() if later}

@@ -64,7 +64,7 @@ impl Relay {
                     biased;
                     // The item may be another node's.
                     () = term.ended() => None,
-                    offers = self.transmit(&item, term, domain) => offers,
+                    offers = self.transmit_readable(&item, term, domain) => offers,
                 };
                 match offers {
                     // The program stops, or the term is over: another attempt follows later.
@@ -145,6 +145,35 @@ impl Relay {
     fn is_late(&self, item: &Item) -> bool {
         let deadline = item.envelope.deadline;
         deadline.is_some_and(|(at, late)| late == Late::Return && at <= self.clock.now())
+    }
+
+    /// Offers an item to servers, unless the store is known not to have its content now. The connection on which that came to
+    /// light would have to be broken off, and mail that can be read would wait.
+    async fn transmit_readable(
+        self: &Arc<Self>,
+        item: &Arc<Item>,
+        term: &Term,
+        domain: &str,
+    ) -> Option<Vec<Offer>> {
+        if self.is_readable(item).await {
+            return self.transmit(item, term, domain).await;
+        }
+        Some(vec![Offer::of_all(OfferOutcome::unreadable(item))])
+    }
+
+    /// Returns whether the content of an item can be read. That is tried only while the object store is away, and for the
+    /// first pieces, of which a large message has one there.
+    async fn is_readable(&self, item: &Item) -> bool {
+        if self.store.figures().objects.is_none_or(|objects| objects.away.is_none()) {
+            return true;
+        }
+        for piece in item.layout().pieces().take(2) {
+            if let Err(error) = self.store.chunk(item.id.content, piece).await {
+                tracing::debug!(%error, id = %item.id, "a message in the queue has to wait");
+                return false;
+            }
+        }
+        true
     }
 
     /// Offers an item to the first server that accepts it, and the recipients that are refused for now

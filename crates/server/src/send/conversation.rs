@@ -79,6 +79,8 @@ pub(super) struct Conversation<'a> {
     /// the first message.
     went_well: bool,
     departure: Departure,
+    /// Whether this server ended the session, since it could not read the message: that is no fault of the other's.
+    is_broken_off: bool,
     manner: ConnectionMode,
     failed: Option<smtp::Failure>,
     tls: Option<String>,
@@ -105,6 +107,7 @@ impl<'a> Conversation<'a> {
             is_ready: false,
             went_well: true,
             departure: Departure::Sudden,
+            is_broken_off: false,
             manner,
             failed: None,
             tls: None,
@@ -190,7 +193,9 @@ impl<'a> Conversation<'a> {
         if current.is_none() && following.is_none() {
             return;
         }
-        self.queue.allow_fewer();
+        if !self.is_broken_off {
+            self.queue.allow_fewer();
+        }
         // A connection that was used before may simply have been idle for too long.
         let is_fresh = self.handed_over == 0;
         let mut back = Vec::new();
@@ -201,15 +206,21 @@ impl<'a> Conversation<'a> {
                 let found = self.cut_off(&trouble, fates);
                 job.finish(Ok(found));
             } else if job.retried || is_fresh {
-                job.finish(Err(trouble.clone()));
+                let found = match self.is_broken_off {
+                    true => Ok(OfferOutcome::unreadable(&job.item)),
+                    false => Err(trouble.clone()),
+                };
+                job.finish(found);
             } else {
                 back.push(job.retry());
             }
         }
         for job in following.into_iter().flatten() {
-            match job.retried {
-                true => job.finish(Err(trouble.clone())),
-                false => back.push(job.retry()),
+            match (self.is_broken_off, job.retried) {
+                // It has nothing to do with the message that could not be read.
+                (true, _) => back.push(job),
+                (false, true) => job.finish(Err(trouble.clone())),
+                (false, false) => back.push(job.retry()),
             }
         }
         self.queue.give_back(back);
@@ -331,6 +342,7 @@ impl<'a> Conversation<'a> {
     /// part for the whole. A damaged message fails at once, since neither another server nor a later
     /// attempt would help.
     fn break_off(&mut self, why: ReadFailure) -> smtp::Piece {
+        self.is_broken_off = true;
         if why == ReadFailure::Damaged {
             for job in self.current.take().into_iter().flatten() {
                 let decision = Decision::ours(Reply::new(554, (5, 3, 0), DAMAGED));

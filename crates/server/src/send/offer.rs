@@ -8,6 +8,10 @@ use posta_smtp::client::Decision;
 use posta_store::Item;
 use std::collections::BTreeMap;
 
+/// What the history says about a message that cannot be read for now.
+const UNREADABLE: &str =
+    "The message cannot be read now where it waits: the log of this server says why";
+
 /// The result of offering an item, or some of its recipients, to one server.
 #[derive(Debug)]
 pub(crate) struct OfferOutcome {
@@ -85,6 +89,12 @@ impl OfferOutcome {
         let (host, tls, tls_failed, reports, is_first) = (None, None, None, false, false);
         let elsewhere = Vec::new();
         Self { decisions, elsewhere, host, tls, tls_failed, reports, is_reached: true, is_first }
+    }
+
+    /// Returns the result for an item whose content the store cannot read now. No server is to blame.
+    pub(super) fn unreadable(item: &Item) -> Self {
+        let decision = Decision::ours(Reply::new(451, (4, 3, 0), UNREADABLE));
+        Self::decided_here(vec![decision; item.recipients.len()])
     }
 }
 

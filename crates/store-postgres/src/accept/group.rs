@@ -4,6 +4,7 @@ use crate::{
     columns::{id, keywords, lane, nanos, to_json},
     connection::Connection,
     fault::DatabaseFault,
+    node::Node,
     objects::Object,
     remembered::ModSeqs,
 };
@@ -109,6 +110,8 @@ pub(crate) struct Deliveries {
 
 #[derive(Debug, Default)]
 struct Items {
+    /// How far this node's clock is ahead of the database's.
+    ahead: i64,
     message: Vec<i32>,
     index: Vec<i32>,
     record: Vec<String>,
@@ -217,13 +220,14 @@ impl Group {
     /// Makes a group of messages, each with its last piece if that is in the object store, and draws mod-sequences for
     /// their deliveries.
     pub(crate) fn new(
-        mod_seqs: &ModSeqs,
+        node: &Node,
         messages: &[(&Acceptance, Option<&Object>)],
     ) -> Result<Self, StoreError> {
         let mut group = Self::default();
+        group.items.ahead = node.heart.ahead();
         for (message, last) in messages {
             let root = group.messages.id.len() as i32 + 1;
-            group.push(mod_seqs, message, *last, root)?;
+            group.push(&node.mod_seqs, message, *last, root)?;
         }
         Ok(group)
     }
@@ -388,7 +392,7 @@ impl Items {
         self.record.push(to_json(item)?);
         self.destination.push(lane(&item.destination).to_owned());
         self.priority.push(i32::from(item.envelope.priority));
-        self.due.push(nanos(item.due));
+        self.due.push(nanos(item.due).saturating_sub(self.ahead));
         self.state.push(state(item.state));
         Ok(())
     }

@@ -26,7 +26,14 @@ const STEADY: Duration = Duration::from_secs(10);
 const SESSION: &str = "SET synchronous_commit TO off; SET statement_timeout TO 5000";
 
 const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
-const BEAT: &str = "UPDATE node SET beat = clock_timestamp(), sessions = $2, ahead = $3 WHERE id = $1 RETURNING draining";
+/// Also tells whether this node was dead to the others until now.
+const BEAT: &str = concat!(
+    "UPDATE node SET beat = clock_timestamp(), sessions = $2, ahead = $3 \
+     FROM (SELECT n.id, ",
+    dead!(),
+    " AS was_dead FROM node n WHERE n.id = $1 FOR UPDATE) AS before WHERE node.id = before.id \
+     RETURNING draining, was_dead"
+);
 const JOIN: &str = "INSERT INTO node (id, name, version, sessions, ahead, draining) VALUES ($1, $2, $3, $4, $5, $6) \
      ON CONFLICT (id) DO NOTHING";
 const COUNT: &str =
@@ -78,7 +85,8 @@ pub(crate) async fn join(node: &Arc<Node>) -> Result<(), StoreError> {
     if beating.is_some() {
         return Ok(());
     }
-    let mut pulse = Pulse { node: node.clone(), connection: None, steady_since: None };
+    let mut pulse =
+        Pulse { node: node.clone(), connection: None, forgotten: 0, steady_since: None };
     pulse.beat().await?;
     *beating = Some(tokio::spawn(pulse.run()));
     Ok(())
@@ -118,6 +126,9 @@ pub(crate) async fn forget(node: &Arc<Node>, id: &str) -> Result<(), StoreError>
 struct Pulse {
     node: Arc<Node>,
     connection: Option<Arc<Connection>>,
+    /// How often the pool had given up its connections when this one was made: after that, the database may be another, and
+    /// an old primary that does not know it goes on answering.
+    forgotten: u64,
     /// When the first of the heartbeats was answered that have succeeded without a failure between them.
     steady_since: Option<Instant>,
 }
@@ -165,9 +176,12 @@ impl Pulse {
     }
 
     async fn connection(&mut self) -> Result<Arc<Connection>, DatabaseFault> {
-        if let Some(connection) = self.connection.as_ref().filter(|it| !it.is_closed()) {
+        let forgotten = self.node.database.pool().forgotten();
+        let usable = |it: &&Arc<Connection>| !it.is_closed() && forgotten == self.forgotten;
+        if let Some(connection) = self.connection.as_ref().filter(usable) {
             return Ok(connection.clone());
         }
+        self.forgotten = forgotten;
         let connection = Connection::open(self.node.database.pool().settings(), |_| ()).await?;
         connection.run(SESSION).await?;
         self.connection = Some(connection.clone());
@@ -181,6 +195,7 @@ impl Pulse {
         let (standing, has_joined) = (heart.standing(), heart.has_joined());
         let sent = Instant::now();
         let known = connection.row(BEAT, &[id, &sessions, &clock_ahead]).await?;
+        let was_dead = known.as_ref().is_none_or(|row| row.get(1));
         let is_draining = match &known {
             Some(row) => row.get(0),
             None if has_joined && standing.is_live && standing.is_draining => {
@@ -202,8 +217,9 @@ impl Pulse {
                 draining
             }
         };
-        // Others may have taken what an unknown or a late node had claimed.
-        let begins_anew = has_joined && (known.is_none() || !standing.is_live);
+        // Others may have taken what an unknown or a late node had claimed. It may have been late without knowing, if its
+        // heartbeats went to a primary that was one no more.
+        let begins_anew = has_joined && (was_dead || !standing.is_live);
         if begins_anew {
             connection.execute(FREE_OWN, &[id]).await?;
         }

@@ -92,6 +92,8 @@ pub(super) struct S3Answer {
     pub(super) length: Option<u64>,
     /// The SHA-256 of the object, if the store knows it.
     pub(super) checksum: Option<String>,
+    /// The time by the store's clock.
+    pub(super) date: Option<Timestamp>,
     pub(super) body: Bytes,
 }
 
@@ -236,6 +238,7 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             length: None,
             checksum: None,
+            date: None,
             body: Bytes::from_static(body.as_bytes()),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{
     answers::{Call, S3Answer},
+    clock,
     settings::{Bucket, ObjectSettings},
 };
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use hyper::{
     Request, Response,
     body::{Body as _, Incoming},
     client::conn::http1::{self, SendRequest},
-    header::{CONTENT_LENGTH, HeaderMap, USER_AGENT},
+    header::{CONTENT_LENGTH, DATE, HeaderMap, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -159,7 +160,8 @@ async fn read(response: Response<Incoming>, most: usize) -> Result<S3Answer, Str
     }
     let body = Limited::new(body, most).collect().await.map_err(text)?.to_bytes();
     let checksum = field(&head.headers, CHECKSUM).map(str::to_owned);
-    Ok(S3Answer { status: head.status, length, checksum, body })
+    let date = field(&head.headers, DATE.as_str()).and_then(clock::date);
+    Ok(S3Answer { status: head.status, length, checksum, date, body })
 }
 
 fn field<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {

@@ -32,7 +32,7 @@ const IS_OCCUPIED: &str = "SELECT EXISTS (SELECT FROM account) OR EXISTS (SELECT
      OR EXISTS (SELECT FROM record) OR EXISTS (SELECT FROM source) OR EXISTS (SELECT FROM secret)";
 const COMPLETE: &str = "DROP TABLE copying";
 /// All that a copy fills.
-const EMPTY: &str = "TRUNCATE account, ledger, folder, domain, alias, content, piece, arriving, entry, moved, item, pause, \
+const EMPTY: &str = "TRUNCATE account, ledger, folder, domain, alias, content, piece, arriving, entry, moved, item, \
      event, record, source, collected, secret; UPDATE copying SET place = NULL";
 const NUMBERS: &str = "SELECT \
      (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM account_id), \

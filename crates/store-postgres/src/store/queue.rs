@@ -2,7 +2,8 @@
 //!
 //! An item that is claimed belongs to a node for as long as that node lives by the database's clock (`heart`). The time at
 //! which its lease ends is one by the clock of that node, which alone may claim the item again then: so no node takes
-//! anything from another because of what its clock shows. A token, which is greater with each claim, fences: whoever settles
+//! anything from another because of what its clock shows. A node whose clock is wrong translates the times when items are due
+//! (`Heart::ahead`), so that they mean the same to all. A token, which is greater with each claim, fences: whoever settles
 //! with an older one changes nothing.
 
 mod settle;
@@ -61,7 +62,7 @@ const CLAIM: &str = concat!(
              WHERE state = 0 AND destination = lane.destination AND wake <= $1 \
              ORDER BY priority DESC, due, content, index LIMIT $4 \
          ) AS i \
-         WHERE NOT EXISTS (SELECT FROM pause p WHERE p.destination = lane.destination AND p.until > $1) \
+         WHERE lane.destination <> ALL ($6) \
          ORDER BY i.priority DESC, i.due, i.content, i.index LIMIT $3 \
      ), mine AS ( \
          SELECT i.content, i.index FROM item i \
@@ -78,9 +79,10 @@ const CLAIM: &str = concat!(
 const NEXT_DUE: &str = concat!(
     lanes!(),
     ", waiting AS ( \
-         SELECT min(greatest(i.wake, coalesce(p.until, i.wake))) AS next FROM lane CROSS JOIN LATERAL ( \
+         SELECT min(greatest(i.wake, p.until)) AS next FROM lane CROSS JOIN LATERAL ( \
              SELECT wake FROM item WHERE state = 0 AND destination = lane.destination ORDER BY wake LIMIT 1 \
-         ) AS i LEFT JOIN pause p ON p.destination = lane.destination \
+         ) AS i LEFT JOIN unnest($2::text[], $3::bigint[]) AS p (destination, until) \
+             ON p.destination = lane.destination \
          WHERE i.wake < ",
     claimed_wake!(),
     " ) SELECT least(next, (SELECT min(lease) FROM item WHERE holder = $1)) FROM waiting"
@@ -90,8 +92,6 @@ const RENEW: &str = concat!(
     claimed_wake!(),
     " WHERE content = $1 AND index = $2 AND token = $3"
 );
-const PAUSE: &str = "INSERT INTO pause (destination, until) VALUES ($1, $2) \
-     ON CONFLICT (destination) DO UPDATE SET until = excluded.until";
 const RESCHEDULE: &str = "UPDATE item i SET due = n.due, wake = n.due, state = $4 \
      FROM unnest($1::bytea[], $2::integer[], $3::bigint[]) AS n (content, index, due) \
      WHERE i.content = n.content AND i.index = n.index AND i.lease IS NULL";
@@ -106,19 +106,27 @@ impl Queue for PostgresStore {
         limit: usize,
         share: usize,
     ) -> Pending<'_, Vec<Claimed>> {
-        let (now, until) = (nanos(now), nanos(lease));
+        let own = [nanos(now), nanos(lease)];
         let [limit, share] = [limit, share].map(|it| i64::try_from(it).unwrap_or(i64::MAX));
         self.run(move |node| async move {
             if !heartbeat::may_claim(&node).await? {
                 return Ok(Vec::new());
             }
             let holder = Arc::<str>::from(&*node.news.node);
+            let paused = Arc::<[_]>::from(node.pauses.at(own[0]));
+            let [now, until] = own.map(|it| it.saturating_sub(node.heart.ahead()));
             let claim = move |connection: Arc<Connection>| {
-                let holder = holder.clone();
+                let (holder, paused) = (holder.clone(), paused.clone());
                 async move {
                     connection.execute(END_LEASES, &[&now, &&*holder]).await?;
-                    let params =
-                        &[&now as _, &until as _, &limit as _, &share as _, &&*holder as _];
+                    let params = &[
+                        &now as _,
+                        &until as _,
+                        &limit as _,
+                        &share as _,
+                        &&*holder as _,
+                        &&*paused as _,
+                    ];
                     let rows = connection.query(CLAIM, params).await?;
                     in_order(&rows)
                 }
@@ -129,7 +137,8 @@ impl Queue for PostgresStore {
 
     fn renew(&self, item: ItemId, token: Token, until: Timestamp) -> Pending<'_, bool> {
         let (content, index) = (id(item.content), item.index as i32);
-        let (token, until) = (token.0 as i64, nanos(until));
+        let until = nanos(until).saturating_sub(self.node.heart.ahead());
+        let token = token.0 as i64;
         let holder = self.node.news.node.clone();
         self.read(move |connection| {
             let (content, holder) = (content.clone(), holder.clone());
@@ -141,11 +150,8 @@ impl Queue for PostgresStore {
     }
 
     fn pause(&self, destination: &Destination, until: Timestamp) -> Pending<'_, ()> {
-        let (lane, until) = (lane(destination).to_owned(), nanos(until));
-        self.read(move |connection| {
-            let lane = lane.clone();
-            async move { connection.execute(PAUSE, &[&lane, &until]).await.map(drop) }
-        })
+        self.node.pauses.pause(lane(destination), nanos(until));
+        Box::pin(async { Ok(()) })
     }
 
     fn settle(&self, settlement: Settlement) -> Pending<'_, Settled> {
@@ -171,7 +177,9 @@ impl Queue for PostgresStore {
     fn reschedule(&self, items: Vec<(ItemId, Timestamp)>, new: ItemState) -> Pending<'_, usize> {
         let contents: Arc<[_]> = items.iter().map(|(it, _)| id(it.content)).collect();
         let indices: Arc<[_]> = items.iter().map(|(it, _)| it.index as i32).collect();
-        let dues: Arc<[_]> = items.iter().map(|(_, due)| nanos(*due)).collect();
+        let ahead = self.node.heart.ahead();
+        let dues: Arc<[_]> =
+            items.iter().map(|(_, due)| nanos(*due).saturating_sub(ahead)).collect();
         let new = state(new);
         self.change(vec![Subject::Queue, Subject::Rescheduled], move |connection| {
             let (contents, indices, dues) = (contents.clone(), indices.clone(), dues.clone());
@@ -188,11 +196,15 @@ impl Queue for PostgresStore {
             // Until that changes, which is told.
             return Box::pin(async { Ok(None) });
         }
+        let ahead = self.node.heart.ahead();
+        let (lanes, mut untils) = self.node.pauses.all();
+        untils.iter_mut().for_each(|until| *until = until.saturating_sub(ahead));
         self.read(move |connection| {
-            let holder = holder.clone();
+            let (holder, lanes, untils) = (holder.clone(), lanes.clone(), untils.clone());
             async move {
-                let row = connection.row(NEXT_DUE, &[&holder]).await?;
-                Ok(row.and_then(|row| row.get::<_, Option<i64>>(0)).map(time))
+                let row = connection.row(NEXT_DUE, &[&holder, &lanes, &untils]).await?;
+                let next = row.and_then(|row| row.get::<_, Option<i64>>(0));
+                Ok(next.map(|next| time(next.saturating_add(ahead))))
             }
         })
     }

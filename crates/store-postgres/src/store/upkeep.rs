@@ -36,8 +36,7 @@ const FORGET: &str = "UPDATE ledger l SET horizon = greatest(l.horizon, n.modseq
      FROM unnest($1::bigint[], $2::bigint[]) AS n (account, modseq) WHERE l.account = n.account";
 /// What was left on its way by nodes that died, and keys of transactions that nobody asks for any more.
 const STALE: &str = "WITH a AS (DELETE FROM arriving WHERE since < now() - interval '1 day' RETURNING content), \
-     o AS (DELETE FROM outcome WHERE time < now() - interval '1 day'), \
-     d AS (DELETE FROM pause WHERE until <= $1) \
+     o AS (DELETE FROM outcome WHERE time < now() - interval '1 day') \
      DELETE FROM piece p USING a WHERE p.content = a.content AND NOT EXISTS (SELECT FROM content c WHERE c.id = p.content)";
 
 impl Upkeep for PostgresStore {
@@ -83,7 +82,7 @@ async fn sweep(node: &Arc<Node>, now: i64) -> Result<usize, StoreError> {
         };
         while node.database.change(Durability::Synced, names).await? > 0 {}
         let stale = |connection: Arc<Connection>| async move {
-            connection.execute(STALE, &[&now]).await.map(drop)
+            connection.execute(STALE, &[]).await.map(drop)
         };
         node.database.change(Durability::Soon, stale).await?;
         objects::sweep(node, now).await;

@@ -3,8 +3,8 @@
 use super::{add, at, cluster, open, settings};
 use posta_mail::{Secret, Timestamp};
 use posta_store::{
-    Directory as _, Mailboxes as _, NodeStanding, NodeState, Nodes as _, Queue as _, Settled,
-    Settlement, Sources as _, StoreError, Token, Vital, Vitals,
+    Directory as _, Item, ItemState, Mailboxes as _, NodeStanding, NodeState, Nodes as _,
+    Queue as _, Settled, Settlement, Sources as _, StoreError, Token, Vital, Vitals,
     conformance::{item, message, source},
 };
 use posta_store_postgres::PostgresStore;
@@ -66,7 +66,11 @@ async fn claim(node: &PostgresStore, second: i64) -> Vec<(u32, Token)> {
 }
 
 async fn settle(node: &PostgresStore, index: u32, token: Token) -> Settled {
-    let settlement = Settlement {
+    node.settle(settlement(index, token)).await.unwrap()
+}
+
+fn settlement(index: u32, token: Token) -> Settlement {
+    Settlement {
         item: item(1, index, at(0), 0).id,
         token: Some(token),
         time: at(20),
@@ -74,8 +78,7 @@ async fn settle(node: &PostgresStore, index: u32, token: Token) -> Settled {
         deliveries: Vec::new(),
         reports: Vec::new(),
         events: Vec::new(),
-    };
-    node.settle(settlement).await.unwrap()
+    }
 }
 
 async fn states(node: &PostgresStore) -> Vec<(String, bool, u64)> {
@@ -143,6 +146,21 @@ async fn a_node_that_has_just_come_takes_nobody_for_dead() {
     cluster.psql(&format!("UPDATE {schema}.node {back}"));
     assert_eq!(claim(&coming, seconds()).await, [], "the first is about to be heard");
     assert_eq!(settle(&node, 0, token).await, Settled::Done);
+}
+
+/// Its heartbeats may have gone to a primary that was one no more, and was answered all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_dead_to_the_others_begins_anew() {
+    let Some(cluster) = cluster::shared() else { return };
+    let (url, schema) = (cluster.url(), cluster.new_schema());
+    let node = named(&url, &schema, "one", 0).await;
+    put(&node, 1).await;
+    let [(0, _)] = claim(&node, 10).await[..] else { panic!("one item") };
+    let before = node.standing();
+    let back = "SET beat = beat - interval '20 s'";
+    cluster.psql(&format!("UPDATE {schema}.node {back}"));
+    until("it begins anew", async || node.standing().term > before.term).await;
+    assert!(node.standing().takes_work() && !node.standing().holds(before.term));
 }
 
 /// The others hear of it without asking: a node that waits for work is told that there is some.
@@ -220,7 +238,7 @@ async fn nodes_are_told_with_their_clocks_and_drained() {
     until("they know of each other", async || one.standing().nodes == 2).await;
 
     put(&two, 2).await;
-    let [(0, token), _] = claim(&one, 10).await[..] else { panic!("two items") };
+    let [(0, token), _] = claim(&one, 3_610).await[..] else { panic!("two items") };
     two.drain_node("one", true).await.unwrap();
     until("it is drained", async || one.standing().is_draining).await;
     let standing = one.standing();
@@ -245,6 +263,37 @@ async fn nodes_are_told_with_their_clocks_and_drained() {
     let _namesake = named(&url, &schema, "two", 0).await;
     let ambiguous = two.drain_node("two", true).await.unwrap_err();
     assert!(matches!(ambiguous, StoreError::AmbiguousNode(_)), "{ambiguous}");
+}
+
+/// What a node with a wrong clock has queued need not wait for that node, nor for an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_is_due_for_all_whatever_their_clocks_show() {
+    let Some(cluster) = cluster::shared() else { return };
+    let (url, schema) = (cluster.url(), cluster.new_schema());
+    let [one, two] =
+        [named(&url, &schema, "one", 3_600).await, named(&url, &schema, "two", 0).await];
+    let now = seconds();
+    let mut queued = message(1, at(0), b"x\r\n\n", &[]);
+    queued.items = vec![item(1, 0, at(now + 3_600), 0), item(1, 1, at(now + 3_700), 0)];
+    one.accept(queued).await.unwrap();
+    assert_eq!(claim(&one, now).await, [], "by its clock, that is an hour ago");
+    let [(0, token)] = claim(&two, now + 1).await[..] else { panic!("one is due") };
+    let due = |time: Option<Timestamp>| time.unwrap().duration_since(at(now)).as_secs();
+    let [mine, others] = [due(one.next_due().await.unwrap()), due(two.next_due().await.unwrap())];
+    assert!((3_698..3_703).contains(&mine) && (98..103).contains(&others), "{mine}, {others}");
+    // What waits again, and what the operator wants to be tried now.
+    let left = Item { due: at(now + 60), attempts: 1, ..item(1, 0, at(0), 0) };
+    two.settle(Settlement { left: Some(left), ..settlement(0, token) }).await.unwrap();
+    assert_eq!(claim(&one, now + 3_655).await, []);
+    let [(0, token)] = claim(&one, now + 3_665).await[..] else { panic!("one is due") };
+    let left = Item { due: at(now + 3_720), attempts: 2, ..item(1, 0, at(0), 0) };
+    one.settle(Settlement { left: Some(left), ..settlement(0, token) }).await.unwrap();
+    let both = [0, 1].map(|index| (item(1, index, at(0), 0).id, at(now + 3_600)));
+    assert_eq!(one.reschedule(both.into(), ItemState::Waiting).await.unwrap(), 2);
+    // A pause is the affair of the node alone.
+    one.pause(&item(1, 0, at(0), 0).destination, at(now + 9_000)).await.unwrap();
+    assert_eq!(claim(&one, now + 3_610).await, []);
+    assert_eq!(claim(&two, now + 5).await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -347,6 +347,17 @@ async fn a_node_starts_without_the_object_store() {
     in_the_end(async || bring(&store, 2, 1, &[ana]).await).await;
 }
 
+/// A node whose clock is wrong signs by the clock of the store, which would refuse it otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clock_of_the_object_store_counts() {
+    let Some(place) = Place::new().await else { return };
+    place.door.set(Door::HourAhead);
+    let store = place.open().await;
+    let ana = add(&store, "ana@x.test").await;
+    let (id, whole) = bring(&store, 1, 1, &[ana]).await.unwrap();
+    assert_eq!(read(&store, id, 1).await.unwrap(), whole);
+}
+
 /// A PUT that is acknowledged and kept nowhere is noticed before any transaction names it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_put_is_noticed_before_the_transaction() {

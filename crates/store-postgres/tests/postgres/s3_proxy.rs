@@ -3,13 +3,16 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
-    Method, Request, Response, StatusCode, body::Incoming, client, server, service::service_fn,
+    Method, Request, Response, StatusCode, body::Incoming, client, http::request, server,
+    service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use jiff::{SignedDuration, Timestamp};
 use std::{
     io,
+    collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU8, AtomicUsize, Ordering},
     },
 };
@@ -35,9 +38,11 @@ pub enum Door {
     Alter,
     /// The same once.
     AlterOnce,
+    /// Is a store of its own, whose clock is an hour ahead.
+    HourAhead,
 }
 
-const ALL: [Door; 8] = [
+const ALL: [Door; 9] = [
     Door::Open,
     Door::Shut,
     Door::Overloaded,
@@ -46,6 +51,7 @@ const ALL: [Door; 8] = [
     Door::LoseAnswerToPut,
     Door::Alter,
     Door::AlterOnce,
+    Door::HourAhead,
 ];
 
 /// A running proxy.
@@ -62,6 +68,8 @@ struct Shared {
     puts: AtomicUsize,
     heads: AtomicUsize,
     gets: AtomicUsize,
+    /// What the store with the other clock has.
+    kept: Mutex<HashMap<String, Bytes>>,
 }
 
 impl S3Proxy {
@@ -75,6 +83,7 @@ impl S3Proxy {
             puts: AtomicUsize::default(),
             heads: AtomicUsize::default(),
             gets: AtomicUsize::default(),
+            kept: Mutex::default(),
         });
         tokio::spawn(serve(listener, shared.clone()));
         Self { address, shared }
@@ -156,14 +165,44 @@ async fn answer(
             }
             Ok(Response::from_parts(head, Full::from(altered)))
         }
+        Door::HourAhead => Ok(an_hour_ahead(&shared, &head, body)),
         _ => forward(&shared, head, body).await,
     }
+}
+
+/// Answers as a store whose clock is an hour ahead: it refuses what is signed more than 15 minutes before.
+#[expect(clippy::disallowed_methods, reason = "the time of signatures is that of the system")]
+fn an_hour_ahead(shared: &Shared, head: &request::Parts, body: Bytes) -> Response<Full<Bytes>> {
+    let now = Timestamp::now() + SignedDuration::from_hours(1);
+    let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let oldest = (now - SignedDuration::from_mins(15)).strftime("%Y%m%dT%H%M%SZ").to_string();
+    let mut kept = shared.kept.lock().unwrap();
+    let path = head.uri.path().to_owned();
+    let found = kept.get(&path).cloned();
+    let mut response = Response::builder().header("date", date);
+    let (status, body) = match &head.method {
+        _ if head.headers["x-amz-date"].to_str().unwrap() < &oldest[..] => (403, Bytes::new()),
+        &Method::PUT => {
+            kept.insert(path, body);
+            (200, Bytes::new())
+        }
+        &Method::DELETE => (204, kept.remove(&path).unwrap_or_default().slice(..0)),
+        method => match found {
+            Some(found) if *method == Method::HEAD => {
+                response = response.header("content-length", found.len());
+                (200, Bytes::new())
+            }
+            Some(found) => (200, found),
+            None => (404, Bytes::new()),
+        },
+    };
+    response.status(status).body(Full::from(body)).unwrap()
 }
 
 /// Passes a request on, and the answer back.
 async fn forward(
     shared: &Shared,
-    head: hyper::http::request::Parts,
+    head: request::Parts,
     body: Bytes,
 ) -> Result<Response<Full<Bytes>>, io::Error> {
     let stream = TcpStream::connect(&shared.behind).await?;

@@ -42,7 +42,7 @@ pub(super) async fn settle(
         deliver(connection, node, settlement, &old, shared).await?;
     }
     match &settlement.left {
-        Some(left) => keep(connection, &content, &Item { shared, ..left.clone() }).await?,
+        Some(left) => keep(connection, node, &Item { shared, ..left.clone() }).await?,
         None => connection.execute(REMOVE, &[&content, &index]).await.map(drop)?,
     }
     let refs = delivered - i32::from(is_over);
@@ -55,7 +55,7 @@ pub(super) async fn settle(
     }
     let reports: Vec<_> = settlement.reports.iter().map(|report| (report, None)).collect();
     if !reports.is_empty() {
-        let group = Group::new(&node.mod_seqs, &reports)?;
+        let group = Group::new(node, &reports)?;
         let (outcomes, highest) = group.accept(connection, LockWait::Long, None).await?;
         node.mod_seqs.learn(highest);
         for outcome in outcomes {
@@ -112,14 +112,10 @@ async fn deliver(
     Ok(())
 }
 
-async fn keep(
-    connection: &Arc<Connection>,
-    content: &[u8],
-    left: &Item,
-) -> Result<(), DatabaseFault> {
-    let (index, record) = (left.id.index as i32, to_json(left)?);
+async fn keep(connection: &Arc<Connection>, node: &Node, left: &Item) -> Result<(), DatabaseFault> {
+    let (content, index, record) = (id(left.id.content), left.id.index as i32, to_json(left)?);
     let (destination, priority) = (lane(&left.destination), i32::from(left.envelope.priority));
-    let (due, state) = (nanos(left.due), state(left.state));
+    let (due, state) = (nanos(left.due).saturating_sub(node.heart.ahead()), state(left.state));
     connection
         .execute(KEEP, &[&content, &index, &record, &destination, &priority, &due, &state])
         .await
