@@ -7,7 +7,7 @@ pub(super) const CODES: &[Code] = &[
     Code(
         "cannot-listen",
         "A socket could not be opened.",
-        "The words name the cause: a port in use, a port below 1024, an address that this machine lacks.",
+        "The message names the cause: a port in use, a port below 1024, an address that this machine lacks.",
     ),
     Code(
         "certificate",
@@ -47,13 +47,13 @@ pub(super) const CODES: &[Code] = &[
     Code(
         "config-refused",
         "The server refused the changed configuration as a whole and goes on with the earlier one.",
-        "Mend what the words name; `posta config check` reads the file without applying it.",
+        "Mend what the message names; `posta config check` reads the file without applying it.",
     ),
     Code("config-syntax", "The configuration is not TOML.", "Mend the line that is named."),
     Code(
         "config-unknown-key",
         "The configuration has a key that does not exist.",
-        "The words suggest the nearest one; docs/configuration.md lists all.",
+        "The message suggests the nearest one; docs/configuration.md lists all.",
     ),
     Code(
         "config-unreadable",
@@ -62,8 +62,8 @@ pub(super) const CODES: &[Code] = &[
     ),
     Code(
         "config-value",
-        "A value of the configuration cannot be.",
-        "The words give an example; docs/configuration.md describes the option.",
+        "A value in the configuration is wrong.",
+        "The message gives an example; docs/configuration.md describes the option.",
     ),
     Code(
         "no-authority",
@@ -75,13 +75,13 @@ pub(super) const CODES: &[Code] = &[
     Code(
         "no-such-user",
         "The user of the option `user` does not exist on this machine.",
-        "The words show the command that makes it.",
+        "The message shows the command that makes it.",
     ),
     Code("node-is-live", "The node lives and takes work.", "Drain it first, or stop its server."),
     Code(
         "not-ready",
         "The server runs, but would take no mail now.",
-        "The words tell why: it stops, is drained, lacks room, or cannot write. The log says more.",
+        "The message tells why: it stops, is drained, lacks room, or cannot write. The log says more.",
     ),
     Code("one-node", "The store is not shared.", "docs/cluster.md shows one that is."),
     Code(
@@ -92,12 +92,12 @@ pub(super) const CODES: &[Code] = &[
     Code(
         "renewal-failed",
         "A certificate could not be renewed.",
-        "The words are the authority's; `posta check` tells what the world sees.",
+        "The message has the authority's own words; `posta check` tells what the world sees.",
     ),
     Code(
         "service-failed",
         "The service could not be installed or started.",
-        "The words are those of the command that failed; `journalctl -u posta` tells more.",
+        "The message has the words of the command that failed; `journalctl -u posta` tells more.",
     ),
     Code("stopping", "The server is stopping.", "Try again once it runs."),
     Code(
