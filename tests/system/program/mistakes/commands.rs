@@ -81,7 +81,7 @@ const MISTAKES: &[Mistake] = &[
         &["account", "list", "--config", "DIR/nosuch.toml"],
         "",
         1,
-        "posta: there is no configuration DIR/nosuch.toml: --config names the file",
+        "posta: there is no configuration file DIR/nosuch.toml: give its path with --config",
         "config-not-found",
     ),
     typed(
