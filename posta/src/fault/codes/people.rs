@@ -116,6 +116,11 @@ pub(super) const CODES: &[Code] = &[
     ),
     Code("sender-refused", "The list of senders cannot have that.", "The message tells why."),
     Code(
+        "token-ended",
+        "The token's time is over.",
+        "`posta token add` makes a new one; `--until` says how long it lasts.",
+    ),
+    Code(
         "token-exists",
         "There is a token with that name.",
         "Choose another name, or remove the token.",
@@ -124,6 +129,11 @@ pub(super) const CODES: &[Code] = &[
         "token-needed",
         "The request needs a token.",
         "`posta token add` makes one; send it as `Authorization: Bearer TOKEN`.",
+    ),
+    Code(
+        "token-refused",
+        "There is no such token.",
+        "Look for a part that was lost in copying; `posta token add` makes another one.",
     ),
     Code(
         "too-many-senders",

@@ -66,12 +66,27 @@ pub(super) const CODES: &[Code] = &[
         "The message gives an example; docs/configuration.md describes the option.",
     ),
     Code(
+        "invalid-request",
+        "A field of the request is missing, unknown or of the wrong type.",
+        "The message names it; docs/openapi.json describes every field.",
+    ),
+    Code(
+        "locked-out",
+        "Too many logins or tokens from this network were wrong.",
+        "Wait, or have the operator end it: `posta lockout list`, `posta lockout lift`.",
+    ),
+    Code(
         "no-authority",
         "The server gets no certificates from an authority.",
         "Set enabled = true under [acme], and restart the server.",
     ),
     Code("no-server", "No server runs that could do this.", "Start it with `posta serve`."),
     Code("no-such-node", "The cluster has no such node.", "`posta cluster status` shows all."),
+    Code(
+        "no-such-operation",
+        "The HTTP interface has no such operation.",
+        "docs/openapi.json lists all.",
+    ),
     Code(
         "no-such-user",
         "The user of the option `user` does not exist on this machine.",
@@ -100,6 +115,12 @@ pub(super) const CODES: &[Code] = &[
         "The message has the words of the command that failed; `journalctl -u posta` tells more.",
     ),
     Code("stopping", "The server is stopping.", "Try again once it runs."),
+    Code("too-large", "A request has at most 1 MiB.", "Send it in parts."),
+    Code(
+        "too-slow",
+        "The request did not arrive within 30 seconds.",
+        "Send it again; look for a slow network or a proxy that waits.",
+    ),
     Code(
         "trust-anchor",
         "The file of DNSSEC's trust anchors cannot be read.",
@@ -111,4 +132,9 @@ pub(super) const CODES: &[Code] = &[
         "Add one to the configuration, or remove its ListenStream= from posta.socket.",
     ),
     Code("user-is-root", "The server must not run as root.", "Name a user of its own."),
+    Code(
+        "wrong-method",
+        "The operation cannot be asked for with this HTTP method.",
+        "POST its fields as a JSON object; GET is for operations that only read.",
+    ),
 ];
