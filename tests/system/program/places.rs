@@ -170,8 +170,8 @@ fn who_may_not_use_the_data_is_told_who_may() {
     let place = ["--data", shown];
     stdout(&posta(here, &[&["domain", "add", "x.test"][..], &place].concat(), |_| {}));
     let owner = format!(
-        "posta: {shown} belongs to user 0, but this command runs as user {NOBODY}: run it as that user, or make \
-         everything there this user's with `chown -R {NOBODY} {shown}` [data-directory]\n"
+        "posta: {shown} belongs to user 0, but this command runs as user {NOBODY}: run it as that user, or give \
+         everything there to this user with `chown -R {NOBODY} {shown}` [data-directory]\n"
     );
     let socket = format!(
         "posta: the control socket {shown}/control.sock cannot be used; run this as root, or as the server's user: \

@@ -17,7 +17,7 @@ pub(super) const CODES: &[Code] = &[
     Code(
         "failed",
         "The command failed for a reason without a code of its own.",
-        "The words tell the cause.",
+        "The message tells the cause.",
     ),
     Code("file-not-found", "A file does not exist.", "Look at the path."),
     Code("file-too-large", "A file is larger than the command reads.", "Give it a smaller one."),
@@ -64,7 +64,7 @@ pub(super) const CODES: &[Code] = &[
         "That is neither a time nor a span.",
         "Write 2026-11-24T08:00:00Z, or 2h.",
     ),
-    Code("invalid-value", "A value on the command line cannot be.", "--help shows what it may be."),
+    Code("invalid-value", "A value on the command line is wrong.", "--help shows what it may be."),
     Code("message-unusable", "The message has no recipients.", "Name them, or mend its fields."),
     Code("missing-argument", "The command line lacks something.", "--help shows how to write it."),
     Code("no-accounts", "The file names no account.", "Add an [[account]] table for each."),
@@ -89,7 +89,11 @@ pub(super) const CODES: &[Code] = &[
         "Run it as the server's user or as root.",
     ),
     Code("recipient-needed", "The command needs a recipient.", "Name one with --to."),
-    Code("system-error", "The operating system refused something.", "The words are the system's."),
+    Code(
+        "system-error",
+        "The operating system refused something.",
+        "The message has the system's own words.",
+    ),
     Code("terminal-needed", "The command draws on a terminal.", "--once prints one frame."),
     Code("time-is-past", "The time has passed.", "Name one in the future."),
     Code(

@@ -52,7 +52,7 @@ pub(super) const CODES: &[Code] = &[
     Code(
         "server-refused",
         "The server refused the message.",
-        "The words are the server's; `posta explain` explains its code.",
+        "The message has the server's own words; `posta explain` explains its code.",
     ),
     Code(
         "server-silent",
@@ -67,7 +67,7 @@ pub(super) const CODES: &[Code] = &[
     Code(
         "tls-failed",
         "TLS with the server failed.",
-        "The words name the cause: no TLS on this port, or a certificate that cannot be believed.",
+        "The message names the cause: no TLS on this port, or a certificate that cannot be trusted.",
     ),
     Code(
         "tls-injection",

@@ -23,7 +23,7 @@ pub(super) const CODES: &[Code] = &[
     Code(
         "import-failed",
         "Not everything could be imported.",
-        "The words name what was left; run the command again, which imports only what is missing.",
+        "The message names what was left out; run the command again, which imports only what is missing.",
     ),
     Code(
         "import-incomplete",
@@ -35,7 +35,11 @@ pub(super) const CODES: &[Code] = &[
         "The other server refused the login, or could not be reached.",
         "Try the same with `posta talk pop3`.",
     ),
-    Code("mail-refused", "The message was not taken.", "The words tell why."),
+    Code(
+        "mail-refused",
+        "The mailbox does not have that, or did not take it.",
+        "The error tells why.",
+    ),
     Code(
         "message-too-long",
         "A message is longer than the server said.",
@@ -46,7 +50,11 @@ pub(super) const CODES: &[Code] = &[
         "No account has a mailbox at that place.",
         "Directories are looked for by the addresses that `posta account list` shows.",
     ),
-    Code("no-spool", "The machine takes no such mail.", "The words tell why; set `spool`."),
+    Code(
+        "no-spool",
+        "This machine takes no mail from programs.",
+        "The error tells why; set `spool`.",
+    ),
     Code("no-such-folder", "There is no such folder.", "`posta folder list` shows all."),
     Code("no-such-source", "There is no such source.", "`posta collect list` shows all."),
     Code(
@@ -57,7 +65,7 @@ pub(super) const CODES: &[Code] = &[
     Code(
         "not-stored",
         "A message could not be stored where it was to go.",
-        "The words tell why; it is still on the server.",
+        "The error tells why; the message is still on the server.",
     ),
     Code(
         "nothing-found",

@@ -26,12 +26,12 @@ pub(super) const CODES: &[Code] = &[
     Code(
         "app-password-refused",
         "The app password cannot be made or removed.",
-        "The words tell why; `posta account app-password list` shows those there are.",
+        "The message tells why; `posta account app-password list` shows those there are.",
     ),
     Code(
         "arrangement-refused",
-        "The note or the forward cannot be as it was said.",
-        "The words tell why.",
+        "The note or the forward cannot be set like that.",
+        "The message tells why.",
     ),
     Code("domain-in-use", "The domain has accounts or aliases.", "Remove those first."),
     Code("domain-is-alias", "The domain stands for another.", "Name the one that it stands for."),
@@ -114,7 +114,12 @@ pub(super) const CODES: &[Code] = &[
         "The account may only send, so it cannot be a member of an alias.",
         "Name an account that has a mailbox.",
     ),
-    Code("sender-refused", "The list of senders cannot have that.", "The words tell why."),
+    Code("sender-refused", "The list of senders cannot have that.", "The message tells why."),
+    Code(
+        "token-ended",
+        "The token's time is over.",
+        "`posta token add` makes a new one; `--until` says how long it lasts.",
+    ),
     Code(
         "token-exists",
         "There is a token with that name.",
@@ -124,6 +129,11 @@ pub(super) const CODES: &[Code] = &[
         "token-needed",
         "The request needs a token.",
         "`posta token add` makes one; send it as `Authorization: Bearer TOKEN`.",
+    ),
+    Code(
+        "token-refused",
+        "There is no such token.",
+        "Look for a part that was lost in copying; `posta token add` makes another one.",
     ),
     Code(
         "too-many-senders",

@@ -7,7 +7,7 @@ pub(super) const CODES: &[Code] = &[
     Code(
         "cannot-listen",
         "A socket could not be opened.",
-        "The words name the cause: a port in use, a port below 1024, an address that this machine lacks.",
+        "The message names the cause: a port in use, a port below 1024, an address that this machine lacks.",
     ),
     Code(
         "certificate",
@@ -47,13 +47,13 @@ pub(super) const CODES: &[Code] = &[
     Code(
         "config-refused",
         "The server refused the changed configuration as a whole and goes on with the earlier one.",
-        "Mend what the words name; `posta config check` reads the file without applying it.",
+        "Mend what the message names; `posta config check` reads the file without applying it.",
     ),
     Code("config-syntax", "The configuration is not TOML.", "Mend the line that is named."),
     Code(
         "config-unknown-key",
         "The configuration has a key that does not exist.",
-        "The words suggest the nearest one; docs/configuration.md lists all.",
+        "The message suggests the nearest one; docs/configuration.md lists all.",
     ),
     Code(
         "config-unreadable",
@@ -62,8 +62,18 @@ pub(super) const CODES: &[Code] = &[
     ),
     Code(
         "config-value",
-        "A value of the configuration cannot be.",
-        "The words give an example; docs/configuration.md describes the option.",
+        "A value in the configuration is wrong.",
+        "The message gives an example; docs/configuration.md describes the option.",
+    ),
+    Code(
+        "invalid-request",
+        "A field of the request is missing, unknown or of the wrong type.",
+        "The message names it; docs/openapi.json describes every field.",
+    ),
+    Code(
+        "locked-out",
+        "Too many logins or tokens from this network were wrong.",
+        "Wait, or have the operator end it: `posta lockout list`, `posta lockout lift`.",
     ),
     Code(
         "no-authority",
@@ -73,15 +83,20 @@ pub(super) const CODES: &[Code] = &[
     Code("no-server", "No server runs that could do this.", "Start it with `posta serve`."),
     Code("no-such-node", "The cluster has no such node.", "`posta cluster status` shows all."),
     Code(
+        "no-such-operation",
+        "The HTTP interface has no such operation.",
+        "docs/openapi.json lists all.",
+    ),
+    Code(
         "no-such-user",
         "The user of the option `user` does not exist on this machine.",
-        "The words show the command that makes it.",
+        "The message shows the command that makes it.",
     ),
     Code("node-is-live", "The node lives and takes work.", "Drain it first, or stop its server."),
     Code(
         "not-ready",
         "The server runs, but would take no mail now.",
-        "The words tell why: it stops, is drained, lacks room, or cannot write. The log says more.",
+        "The message tells why: it stops, is drained, lacks room, or cannot write. The log says more.",
     ),
     Code("one-node", "The store is not shared.", "docs/cluster.md shows one that is."),
     Code(
@@ -92,14 +107,20 @@ pub(super) const CODES: &[Code] = &[
     Code(
         "renewal-failed",
         "A certificate could not be renewed.",
-        "The words are the authority's; `posta check` tells what the world sees.",
+        "The message has the authority's own words; `posta check` tells what the world sees.",
     ),
     Code(
         "service-failed",
         "The service could not be installed or started.",
-        "The words are those of the command that failed; `journalctl -u posta` tells more.",
+        "The message has the words of the command that failed; `journalctl -u posta` tells more.",
     ),
     Code("stopping", "The server is stopping.", "Try again once it runs."),
+    Code("too-large", "A request has at most 1 MiB.", "Send it in parts."),
+    Code(
+        "too-slow",
+        "The request did not arrive within 30 seconds.",
+        "Send it again; look for a slow network or a proxy that waits.",
+    ),
     Code(
         "trust-anchor",
         "The file of DNSSEC's trust anchors cannot be read.",
@@ -111,4 +132,9 @@ pub(super) const CODES: &[Code] = &[
         "Add one to the configuration, or remove its ListenStream= from posta.socket.",
     ),
     Code("user-is-root", "The server must not run as root.", "Name a user of its own."),
+    Code(
+        "wrong-method",
+        "The operation cannot be asked for with this HTTP method.",
+        "POST its fields as a JSON object; GET is for operations that only read.",
+    ),
 ];

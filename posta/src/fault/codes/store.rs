@@ -21,12 +21,12 @@ pub(super) const CODES: &[Code] = &[
     Code(
         "backup-refused",
         "The server could not make the backup, or bring it back.",
-        "The words tell why.",
+        "The message tells why.",
     ),
     Code(
         "backup-unusable",
         "The directory cannot be used for backups, or the backup in it cannot be used.",
-        "The words tell why; `posta backup DIR --verify` reads everything back.",
+        "The message tells why; `posta backup DIR --verify` reads everything back.",
     ),
     Code("copy-differs", "The source changed during the copy.", "Stop its servers; run it again."),
     Code(
@@ -56,7 +56,7 @@ pub(super) const CODES: &[Code] = &[
         "The backup does not have that.",
         "`posta backup DIR --list` shows the snapshots; another one may have it.",
     ),
-    Code("object-store", "The object store cannot be used.", "See what the words tell of it."),
+    Code("object-store", "The object store cannot be used.", "The message tells why."),
     Code(
         "sealed",
         "A secret cannot be read.",
@@ -91,7 +91,7 @@ pub(super) const CODES: &[Code] = &[
     Code(
         "store-too-new",
         "The store was written by a newer program.",
-        "Use a newer posta, or restore a backup of before.",
+        "Use the newer posta again, or restore a backup made before the upgrade.",
     ),
     Code(
         "too-many-backups",
