@@ -1,10 +1,11 @@
 //! A connection to the database, and the statements that it has prepared.
 //!
 //! No answer is waited for without end: a server that stands still, or a commit that waits for a standby that is gone,
-//! answers nothing, and does not end the connection either. After [`ANSWER`] the connection is given up, and what was
-//! asked counts as lost.
+//! answers nothing, and does not end the connection either. After [`ANSWER`] the connection is given up, or as soon as
+//! another host takes changes instead, and what was asked counts as lost.
 
 mod hosts;
+mod scout;
 mod tls;
 
 use crate::{
@@ -13,16 +14,21 @@ use crate::{
 };
 use futures_util::future;
 use parking_lot::Mutex;
+use scout::SLOW;
 use std::{
     collections::HashMap,
     future::Future,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
-use tokio::{task::AbortHandle, time::timeout};
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, timeout, timeout_at},
+};
 use tokio_postgres::{AsyncMessage, Client, Row, Statement, types::ToSql};
 
 /// The time that a connection may take to be made.
@@ -38,6 +44,9 @@ pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 #[derive(Debug)]
 pub(crate) struct Connection {
     client: Client,
+    /// The place of the host in the URL, and where all of them are, if there are several.
+    host: usize,
+    others: Option<Settings>,
     driver: AbortHandle,
     /// Whether the database has warned of something since this was last asked.
     is_warned: Arc<AtomicBool>,
@@ -52,11 +61,13 @@ impl Connection {
         hear: impl Fn(&str) + Send + 'static,
     ) -> Result<Arc<Self>, DatabaseFault> {
         let opened = timeout(CONNECT, async {
-            let (client, driver) = hosts::connect(settings).await?;
+            let (host, (client, driver)) = hosts::connect(settings).await?;
             let is_warned = Arc::<AtomicBool>::default();
             let driver = tokio::spawn(drive(driver, hear, is_warned.clone())).abort_handle();
             client.batch_execute(&settings.session()).await?;
-            Ok(Arc::new(Self { client, driver, is_warned, statements: Mutex::default() }))
+            let others = (settings.hosts().len() > 1).then(|| settings.clone());
+            let statements = Mutex::default();
+            Ok(Arc::new(Self { client, host, others, driver, is_warned, statements }))
         });
         opened.await.unwrap_or_else(|_| {
             Err(DatabaseFault::Away(format!(
@@ -76,12 +87,26 @@ impl Connection {
         &self,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>> + Send,
     ) -> Result<T, DatabaseFault> {
-        match timeout(ANSWER, answer).await {
-            Ok(answered) => Ok(answered?),
-            Err(_) => {
-                self.driver.abort();
-                Err(DatabaseFault::Silent(ANSWER))
-            }
+        let (until, mut answer) = (Instant::now() + ANSWER, pin!(answer));
+        if let Ok(answered) = timeout(SLOW, &mut answer).await {
+            return Ok(answered?);
+        }
+        let fault = tokio::select! {
+            answered = timeout_at(until, answer) => match answered {
+                Ok(answered) => return Ok(answered?),
+                Err(_) => DatabaseFault::Silent(ANSWER),
+            },
+            () = self.deposed() => DatabaseFault::Deposed,
+        };
+        self.driver.abort();
+        Err(fault)
+    }
+
+    /// Waits until another host takes changes in place of this one.
+    async fn deposed(&self) {
+        match &self.others {
+            Some(settings) => scout::another_than(self.host, settings).await,
+            None => future::pending().await,
         }
     }
 
@@ -140,7 +165,7 @@ impl Connection {
         use futures_util::TryStreamExt as _;
         let statement = self.prepared(sql).await?;
         let rows = self.answer(self.client.query_raw(&statement, params.iter().copied())).await?;
-        let mut rows = std::pin::pin!(rows);
+        let mut rows = pin!(rows);
         while let Some(row) = self.answer(rows.try_next()).await? {
             take(&row)?;
         }

@@ -15,6 +15,8 @@ pub(crate) enum DatabaseFault {
     Away(String),
     /// The database answered nothing for this time, and the connection was given up.
     Silent(Duration),
+    /// The database answered nothing, and another takes changes in its place.
+    Deposed,
     /// A transaction took place, but whether it is safe is not known.
     Unsafe,
 }
@@ -44,7 +46,7 @@ impl DatabaseFault {
                         || is_of_a_dying_server(code)
                 },
             ),
-            Self::Unsafe => true,
+            Self::Unsafe | Self::Deposed => true,
             // Who has waited for so long already is not to wait again.
             Self::Store(_) | Self::Away(_) | Self::Silent(_) => false,
         }
@@ -54,7 +56,7 @@ impl DatabaseFault {
     pub(crate) fn ends_connection(&self) -> bool {
         match self {
             Self::Sql(error) => error.code().map_or_else(|| is_lost(error), is_of_a_dying_server),
-            Self::Silent(_) | Self::Unsafe => true,
+            Self::Silent(_) | Self::Deposed | Self::Unsafe => true,
             Self::Store(_) | Self::Away(_) => false,
         }
     }
@@ -77,7 +79,7 @@ impl DatabaseFault {
     pub(crate) fn leaves_open(&self) -> bool {
         match self {
             Self::Store(_) => false,
-            Self::Away(_) | Self::Silent(_) | Self::Unsafe => true,
+            Self::Away(_) | Self::Silent(_) | Self::Deposed | Self::Unsafe => true,
             Self::Sql(error) => {
                 self.is_passing()
                     || self.is_locked()
@@ -113,6 +115,9 @@ impl From<DatabaseFault> for StoreError {
             DatabaseFault::Silent(time) => {
                 Self::Failed(format!("the database did not answer within {} s", time.as_secs()))
             }
+            DatabaseFault::Deposed => Self::Failed(
+                "the database did not answer, and another has taken its place".to_owned(),
+            ),
             DatabaseFault::Unsafe => Self::Failed(
                 "the database warned at a commit: whether the standby has it is not known"
                     .to_owned(),

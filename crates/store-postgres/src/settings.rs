@@ -2,7 +2,8 @@
 
 use crate::objects::ObjectSettings;
 use posta_store::{StoreError, TagSeparators};
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::{sync::Mutex, time::Instant};
 use tokio_postgres::{
     Config,
     config::{Host, TargetSessionAttrs},
@@ -26,12 +27,17 @@ const ADDRESS: Duration = Duration::from_secs(2);
 /// The part of a URL that names the file with the certificates of trusted authorities, as for `psql`.
 const ROOTS: &str = "sslrootcert";
 
+/// When somebody looked which of the hosts takes changes, and the one that was found.
+pub(crate) type LastLook = Arc<Mutex<Option<(Instant, Option<usize>)>>>;
+
 /// Where the database is, and how it is used.
 #[derive(Debug, Clone)]
 pub struct Settings {
     config: Config,
     schema: String,
     roots: Option<PathBuf>,
+    /// What was found when somebody last looked which host takes changes.
+    pub(crate) last_look: LastLook,
     /// The file with the key that seals secrets in the database. All nodes have the same.
     pub key_file: PathBuf,
     /// The maximal number of connections of this node, from 2 up.
@@ -69,6 +75,7 @@ impl Settings {
             config,
             schema: NAME.to_owned(),
             roots,
+            last_look: LastLook::default(),
             key_file,
             connections: 16,
             tags: TagSeparators::default(),

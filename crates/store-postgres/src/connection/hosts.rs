@@ -27,8 +27,11 @@ pub(super) type HostDriver = Driver<Socket, Stream>;
 
 type Opened = (Client, HostDriver);
 
+/// A host, by its place in the URL, and what was opened there.
+type OfHost = (usize, Opened);
+
 /// Connects to the host that takes changes.
-pub(super) async fn connect(settings: &Settings) -> Result<Opened, DatabaseFault> {
+pub(super) async fn connect(settings: &Settings) -> Result<OfHost, DatabaseFault> {
     let connector = Connector::new(settings)?;
     let hosts = settings.hosts();
     let attempt =
@@ -44,8 +47,8 @@ pub(super) async fn connect(settings: &Settings) -> Result<Opened, DatabaseFault
         };
         match next {
             None => break,
-            Some((_, Ok(opened))) => {
-                found.push(opened);
+            Some((number, Ok(opened))) => {
+                found.push((number, opened));
                 until.get_or_insert_with(|| Instant::now() + OTHERS);
             }
             Some((number, Err(error))) => failures.push((number, error)),
@@ -59,15 +62,15 @@ pub(super) async fn connect(settings: &Settings) -> Result<Opened, DatabaseFault
 }
 
 /// Returns the connection to the host with the latest timeline.
-async fn latest(mut found: Vec<Opened>) -> Option<Opened> {
+async fn latest(mut found: Vec<OfHost>) -> Option<OfHost> {
     if found.len() < 2 {
         return found.pop();
     }
-    let mut best: Option<(String, Opened)> = None;
-    for (client, mut driver) in found {
+    let mut best: Option<(String, OfHost)> = None;
+    for (number, (client, mut driver)) in found {
         let of_it = timeline(&client, &mut driver).await.unwrap_or_default();
         if best.as_ref().is_none_or(|(of_best, _)| of_it > *of_best) {
-            best = Some((of_it, (client, driver)));
+            best = Some((of_it, (number, (client, driver))));
         }
     }
     best.map(|(_, opened)| opened)

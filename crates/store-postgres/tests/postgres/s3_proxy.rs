@@ -9,8 +9,8 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
 use std::{
-    io,
     collections::HashMap,
+    io,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU8, AtomicUsize, Ordering},

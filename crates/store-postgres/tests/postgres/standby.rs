@@ -96,6 +96,30 @@ async fn a_host_that_says_nothing_hides_no_other() {
     store.accept(message(1, at(0), b"x\r\n", &[ana])).await.unwrap();
 }
 
+/// An old primary whose commits wait for a standby that left it is not waited for once there is a new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_does_not_wait_for_an_old_primary() {
+    let Some(old) = Cluster::start(&["fsync=off"]) else { return };
+    let ana = add(&open(&old.url(), "posta").await, "ana@x.test").await;
+    let new = old.promoted_copy();
+    new.signal("STOP");
+    let [first, second] =
+        [&old, &new].map(|cluster| cluster.directory().to_str().unwrap().replace('/', "%2F"));
+    let node = open(&format!("postgresql://posta@{first},{second}/postgres"), "posta").await;
+    wait_for_nobody(&old, true);
+    let accepting = tokio::spawn(async move {
+        node.accept(message(1, at(0), b"x\r\n", &[ana])).await.map(|()| node)
+    });
+    until_waiting(&old).await;
+    sleep(WHILE).await;
+    assert!(!accepting.is_finished(), "the old one has not made it safe");
+    new.signal("CONT");
+    let accepted = timeout(Duration::from_secs(20), accepting).await;
+    let node = accepted.expect("it goes to the new one").unwrap().unwrap();
+    assert_eq!(new.psql("SELECT count(*) FROM posta.entry"), "1");
+    node.accept(message(2, at(0), b"x\r\n", &[ana])).await.unwrap();
+}
+
 /// An old primary that does not know of the failover still takes changes, as the new one does: the new one is used.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_that_take_changes_the_later_timeline_is_used() {
