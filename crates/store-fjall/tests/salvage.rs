@@ -239,6 +239,24 @@ fn a_whole_store_is_whole() {
     drop(open);
 }
 
+/// Without the key file nothing in the store is wrong, and a repair would not bring the keys back.
+#[test]
+fn a_missing_key_file_is_no_damage() {
+    let bench = Bench::new();
+    let aside = bench.store.with_file_name("aside");
+    fs::rename(keys(&bench.store), &aside).unwrap();
+    let refused = [
+        check(&bench.store, &keys(&bench.store), &mut |_| {}).map(drop),
+        repair(&bench.store, &keys(&bench.store), second(100), &mut |_| {}).map(drop),
+    ];
+    for refused in refused {
+        let words = refused.unwrap_err().to_string();
+        assert!(words.contains("store.keys is missing: put it back"), "{words}");
+    }
+    fs::rename(&aside, keys(&bench.store)).unwrap();
+    assert!(bench.check().damage.is_none());
+}
+
 /// Damages every `every`th file at `places` places, and the log at more. Returns how often that was found, and how often
 /// nobody uses the place.
 fn damage(bench: &Bench, seed: u64, every: usize, places: usize) -> (usize, usize) {

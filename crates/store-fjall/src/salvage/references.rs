@@ -4,7 +4,7 @@ use super::{Checked, LostMessage, gather::Gathered};
 use crate::{
     commit::accepted,
     error::failed,
-    key_file::KeyFile,
+    key_file::{KeyFile, KeyFileError},
     log::Segments,
     tables::{
         key_and_value,
@@ -267,8 +267,13 @@ impl Follower<'_> {
     fn secrets(&mut self, keys: &KeyFile) -> Result<(), StoreError> {
         for guard in self.schema().secret.clone().iter() {
             let (key, value) = key_and_value(guard)?;
-            let why = match secrets::decode(&value) {
-                Ok(sealed) => keys.unseal(&key, &sealed).err().map(|error| error.to_string()),
+            let why = match secrets::decode(&value).map(|sealed| keys.unseal(&key, &sealed)) {
+                Ok(Ok(_)) => None,
+                // Nothing in the store is wrong, and a repair would not help.
+                Ok(Err(missing @ KeyFileError::Missing(_))) => {
+                    return Err(StoreError::Sealed(missing.to_string()));
+                }
+                Ok(Err(error)) => Some(error.to_string()),
                 Err(error) => Some(error.to_string()),
             };
             if let Some(why) = why {

@@ -21,6 +21,7 @@ use posta_server::{
 };
 use std::{
     io::{self, Read},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
@@ -58,12 +59,30 @@ impl Maildir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(with_path(error, &path.join(name))),
         };
-        let has_inbox = has("new")? | has("cur")?;
-        if !has_inbox && folders::walk(&maildir.directory).folders.is_empty() {
-            let words = "no Maildir: neither it nor what is in it has a directory `cur` or `new`";
-            return Err(with_path(io::Error::new(io::ErrorKind::NotFound, words), path));
+        if !(has("new")? | has("cur")?) {
+            maildir.expect_own_folders(path)?;
         }
         Ok(maildir)
+    }
+
+    /// Refuses a directory without an inbox, unless it has folders as only a Maildir has them (`.Sent`): in the directory of
+    /// all users, each folder would be another person's Maildir.
+    fn expect_own_folders(&self, path: &Path) -> io::Result<()> {
+        let folders = folders::walk(&self.directory).folders;
+        if folders.iter().any(|folder| folder[0].as_bytes().starts_with(b".")) {
+            return Ok(());
+        }
+        let words = match folders.first() {
+            None => {
+                "no Maildir: neither it nor what is in it has a directory `cur` or `new`".to_owned()
+            }
+            Some(folder) => format!(
+                "no Maildir: it has no directory `cur` or `new` itself, and what is in it may be other people's; \
+                 name one Maildir, such as {}",
+                path.join(folders::name_of(folder)).display()
+            ),
+        };
+        Err(with_path(io::Error::new(io::ErrorKind::NotFound, words), path))
     }
 }
 
@@ -110,6 +129,27 @@ impl MailSource for Maildir {
 mod tests {
     use super::*;
     use std::fs;
+
+    /// The directory of all users is no Maildir, though there are some in it.
+    #[test]
+    fn other_peoples_mail_is_not_taken() {
+        let format = "%f".parse().unwrap();
+        for (directory, is_taken) in [
+            ("bob/Maildir/cur", false),
+            ("bob/new", false),
+            ("nothing", false),
+            (".Sent/cur", true),
+            ("cur", true),
+        ] {
+            let place = tempfile::tempdir().unwrap();
+            fs::create_dir_all(place.path().join(directory)).unwrap();
+            let opened = Maildir::open(place.path(), (None, &format), true);
+            assert_eq!(opened.is_ok(), is_taken, "{directory}");
+            if let Some(error) = opened.err().filter(|_| directory.starts_with("bob")) {
+                assert!(error.to_string().contains("name one Maildir, such as"), "{error}");
+            }
+        }
+    }
 
     /// A mail program uses the Maildir meanwhile: what it moved is found again under the same identity.
     #[test]
