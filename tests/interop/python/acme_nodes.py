@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 
 import acme
@@ -154,9 +155,12 @@ def main():
     database = databases.Postgres(os.path.join(place, "postgres"), settings)
     nodes = []
     try:
-        database.initialise().start()
+        # Both take a while.
+        starting = threading.Thread(target=lambda: database.initialise().start())
+        starting.start()
         acme.serve_names()
         pebble = acme.Pebble(peers.Peer(["pebble", "openssl"]), place)
+        starting.join()
         pebble.start(validity=30 * 24 * 3600)
         root = pebble.root()
         nodes = [Node(sys.argv[1], place, number, database.url()) for number in range(2)]

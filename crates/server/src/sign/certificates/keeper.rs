@@ -22,8 +22,8 @@ use posta_net::{
     dns::Resolver,
     tls::server::{IssuedCertificate, Tls},
 };
-use posta_store::{KeyId, SecretOf, Store, StoreError, Subject};
-use std::{sync::Arc, time::Duration};
+use posta_store::{KeyId, SecretOf, Store, StoreError, Subject, Watcher};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, watch},
     time::sleep,
@@ -37,6 +37,9 @@ const SHORTEST: Duration = Duration::from_secs(5);
 
 /// How long a round waits after a change of the directory, since domains are often added one after the other.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// The shortest time from one look at what other nodes want to the next.
+const GAP: Duration = Duration::from_millis(300);
 
 /// The time after which a name below a domain that does not lead here is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(60 * 60);
@@ -167,17 +170,27 @@ impl CertificateKeeper {
                 });
                 tokio::select! {
                     () = sleep(next) => {}
-                    _ = watcher.changed() => {
-                        // Somebody may wait for these.
-                        self.catch_up().await;
-                        sleep(PAUSE).await;
-                    }
+                    _ = watcher.changed() => self.pause(&mut watcher).await,
                 }
                 self.catch_up().await;
             };
             tokio::select! {
                 () = round => {}
                 _ = stopping.wait_for(|&stopping| stopping) => return,
+            }
+        }
+    }
+
+    /// Waits, since other changes may follow, except with what somebody may be waiting for.
+    async fn pause(&self, watcher: &mut Watcher) {
+        let mut over = pin!(sleep(PAUSE));
+        loop {
+            self.catch_up().await;
+            // A thousand changes a second are not looked at one by one.
+            sleep(GAP).await;
+            tokio::select! {
+                () = &mut over => return,
+                _ = watcher.changed() => {}
             }
         }
     }
