@@ -164,8 +164,8 @@ fn is_ours(path: &Path, metadata: &Metadata, data: &Path) -> Result<()> {
     demand!(
         metadata.uid() == us,
         "data-directory",
-        "{} belongs to user {}, but this command runs as user {us}: run it as that user, or make \
-         everything there this user's with `chown -R {us} {}`",
+        "{} belongs to user {}, but this command runs as user {us}: run it as that user, or give \
+         everything there to this user with `chown -R {us} {}`",
         path.display(),
         metadata.uid(),
         data.display()

@@ -151,6 +151,15 @@ fn an_authority_issues_certificates() {
     check("acme.py", &ran.expect("this test needs Python 3, `python3`"));
 }
 
+/// The same with two nodes on one PostgreSQL: the authority asks the one that did not order, and both show the certificate.
+#[test]
+fn an_authority_issues_certificates_to_two_nodes() {
+    let Some(mut python) = posta_tests::python_apart("acme_nodes.py") else { return };
+    let script = posta_tests::script("acme_nodes.py");
+    let ran = python.arg(script).arg(posta_tests::program()).output();
+    check("acme_nodes.py", &ran.expect("this test needs Python 3, `python3`"));
+}
+
 /// Every command of docs/first-server.md is run in a fresh Debian system.
 #[test]
 fn the_first_server_is_set_up_as_the_document_says() {

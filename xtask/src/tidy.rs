@@ -156,6 +156,8 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
             files += 1;
         }
     }
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap_or_default();
+    check_profile(&manifest, &mut problems);
     problems.extend(house::check(root)?);
     check_documents(root, &mut problems);
     problems.extend(manual::check(root));
@@ -183,6 +185,14 @@ fn check_manifest(root: &Path, name: &str, known: &[&str], problems: &mut Vec<St
         if PURE.contains(&name) && dependency == "tokio" {
             problems.push(format!("{name}: an engine must not depend on a runtime"));
         }
+    }
+}
+
+/// Checks that a released program has no symbols, which would be three quarters of it.
+fn check_profile(manifest: &str, problems: &mut Vec<String>) {
+    let release = manifest.split("\n[").find(|section| section.starts_with("profile.release]"));
+    if !release.is_some_and(|section| section.lines().any(|line| line == "strip = \"symbols\"")) {
+        problems.push("Cargo.toml: [profile.release] needs strip = \"symbols\"".to_owned());
     }
 }
 
@@ -340,10 +350,25 @@ mod tests {
             ("posta-server", "Ok(smtp::Committed(id))\n"),
             ("posta-server", "if cfg!(test) {}\n"),
             ("posta-server", "net: Arc<dyn Net>,\n"),
+            ("posta-server", "tracing::warn!(?error, \"it failed\");\n"),
+            ("posta-server", "tracing::warn!(cause = ?error, \"it failed\");\n"),
             ("posta-server", &long),
             ("posta-server", &"\n".repeat(FILE_LINES + 1)),
         ] {
             assert_eq!(problems(name, "x.rs", text).len(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn symbols_in_a_released_program_are_noticed() {
+        for (manifest, breaches) in [
+            ("[a]\n[profile.release]\nlto = false\nstrip = \"symbols\"\n[b]\n", 0),
+            ("[a]\n[profile.release]\nlto = false\n[b]\nstrip = \"symbols\"\n", 1),
+            ("[a]\n", 1),
+        ] {
+            let mut problems = Vec::new();
+            check_profile(manifest, &mut problems);
+            assert_eq!(problems.len(), breaches, "{problems:?}");
         }
     }
 

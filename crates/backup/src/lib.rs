@@ -59,7 +59,7 @@ pub enum BackupError {
     #[error("another program is writing to {}: wait until it is done", .0.display())]
     Locked(PathBuf),
     /// The recipients are others than those that the backup began with.
-    #[error("the backup in {} is encrypted to {}: leave --encrypt away, or name another directory for another key", .0.display(), .1)]
+    #[error("the backup in {} is encrypted to {}: leave --encrypt out, or name a new directory: how a backup is encrypted is settled by its first run", .0.display(), .1)]
     OtherRecipients(PathBuf, String),
     /// No snapshot is as old as was asked for.
     #[error("no snapshot in {} is of {} or earlier; the first is of {}", .0.display(), .1, .2)]

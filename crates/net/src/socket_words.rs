@@ -88,7 +88,7 @@ pub const SILENT: &str = "the server said nothing: if TLS comes first on that po
 #[must_use]
 pub fn no_tls(server: &str, cause: &io::Error) -> String {
     let cure = if words::is_plaintext(cause) {
-        "; TLS comes first at ports 465 and 995: elsewhere use --tls starttls to send, --tls stls to fetch"
+        "; TLS comes first at ports 465 and 995: elsewhere use --tls starttls to send, --tls stls to fetch, no --tls to talk"
     } else if words::is_certificate_fault(cause) {
         "; --any-certificate takes it all the same"
     } else {

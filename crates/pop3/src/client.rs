@@ -159,10 +159,10 @@ impl Client {
             return Ok(());
         }
         self.count(line, limits::POP3_LISTING, LISTING_TOO_LONG)?;
-        let (number, value) = listed(line);
-        if let Some(number) = number {
+        match listed(line) {
             // Less than 4 GiB: limits::POP3_LISTING.
-            unique_ids.push(number, &value);
+            (Some(number), value) => unique_ids.push(number, &value),
+            (None, _) => unique_ids.push_nameless(&text_of(line)),
         }
         check_listing(unique_ids.len())?;
         self.state = State::Reading(Reading::UniqueIds(unique_ids));
@@ -381,9 +381,13 @@ fn read_status(words: &str) -> Result<Status, Failure> {
 /// malformed costs no more than its message: without a number it tells nothing, and without a unique-id
 /// its message has none.
 fn listed(line: &[u8]) -> (Option<u32>, String) {
-    let text = str::from_utf8(line).map_or_else(|_| line.escape_ascii().to_string(), str::to_owned);
+    let text = text_of(line);
     let (number, value) = text.trim_start().split_once(' ').unwrap_or((&text, ""));
     (number.parse().ok(), value.trim().to_owned())
+}
+
+fn text_of(line: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(line).map_or_else(|_| line.escape_ascii().to_string().into(), Cow::Borrowed)
 }
 
 fn check_listing(lines: usize) -> Result<(), Failure> {

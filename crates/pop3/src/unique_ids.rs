@@ -1,5 +1,9 @@
 //! The result of UIDL: up to a million unique-ids, in little more memory than their own octets.
 
+/// The number of lines without a message number that are kept, and of characters of each: nobody reads more.
+const KEPT_LINES: usize = 20;
+const KEPT_CHARACTERS: usize = 80;
+
 /// Messages and their unique-ids, in the order in which the server listed them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UniqueIds {
@@ -7,6 +11,10 @@ pub struct UniqueIds {
     text: String,
     /// Each message's number, and where its unique-id ends in the text.
     messages: Vec<(u32, u32)>,
+    /// The first lines that name no message.
+    nameless: Vec<String>,
+    /// The number of all lines that name no message.
+    nameless_lines: u64,
 }
 
 impl UniqueIds {
@@ -20,6 +28,20 @@ impl UniqueIds {
             }
             Err(_) => self.messages.push((number, self.text.len() as u32)),
         }
+    }
+
+    /// Records a line that names no message, so that whoever asked hears of it.
+    pub fn push_nameless(&mut self, line: &str) {
+        self.nameless_lines += 1;
+        if self.nameless.len() < KEPT_LINES {
+            self.nameless.push(line.chars().take(KEPT_CHARACTERS).collect());
+        }
+    }
+
+    /// Returns the number of lines that name no message, and the beginnings of the first of them.
+    #[must_use]
+    pub fn nameless(&self) -> (u64, &[String]) {
+        (self.nameless_lines, &self.nameless)
     }
 
     /// Returns the number of messages.
@@ -75,5 +97,17 @@ mod tests {
         assert_eq!(ids.get(5), Some((10, "bb")));
         assert_eq!(ids.get(6), None);
         assert_eq!(ids.doubled(), [vec![1, 3, 4], vec![2, 5]]);
+    }
+
+    #[test]
+    fn lines_that_name_no_message_are_counted_and_the_first_are_kept() {
+        let mut ids = UniqueIds::default();
+        assert_eq!(ids.nameless(), (0, &[][..]));
+        for number in 0..30 {
+            ids.push_nameless(&format!("{number}{}", "x".repeat(100)));
+        }
+        let (count, lines) = ids.nameless();
+        assert_eq!((count, lines.len(), ids.len()), (30, 20, 0));
+        assert_eq!(lines[19], format!("19{}", "x".repeat(78)));
     }
 }

@@ -318,7 +318,7 @@ pub enum AdminError {
     Store(#[from] StoreError),
     /// No such account exists or can be brought back.
     #[error(
-        "there is no account {0}, and none of that address was removed within a week; `posta account \
+        "there is no account {0}, and none of that address was removed in the last week; `posta account \
          list` shows those there are"
     )]
     NothingToUndelete(Address),

@@ -58,7 +58,8 @@ pub use names::{
 };
 pub use queue::{Claimed, Queue, Settled, Settlement};
 pub use records::{
-    APP_PASSWORDS, DOMAIN_KEYS, MessageRecord, NAME, Records, SecretOf, check_name, is_of_directory,
+    APP_PASSWORDS, CERTIFICATE_WISHES, CERTIFICATES, DOMAIN_KEYS, MessageRecord, NAME, Records,
+    SecretOf, check_name, is_of_directory,
 };
 pub use sources::{ClaimedSource, Keep, Login, LoginTls, Source, Sources, Visit};
 pub use upkeep::figures::{

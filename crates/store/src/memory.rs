@@ -6,6 +6,7 @@ mod directory;
 mod folders;
 mod history;
 mod mailboxes;
+mod nodes;
 mod queue;
 mod records;
 mod shared;
@@ -29,12 +30,16 @@ use crate::{
 };
 use bytes::Bytes;
 use folders::Ledger;
+use nodes::MemoryNodes;
 use parking_lot::{Mutex, MutexGuard};
 use posta_mail::{Address, Domain, MailId, Secret, ThreadId, Timestamp};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     future::ready,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// The chunks of a content, which reading does not copy.
@@ -46,12 +51,14 @@ type Key = (AccountId, FolderId, Uid);
 /// A store in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    inner: Mutex<Box<Inner>>,
+    inner: Arc<Mutex<Box<Inner>>>,
     tags: TagSeparators,
     watchers: Watchers,
     tallies: Tallies,
     /// The number of transactions run so far.
     transactions: AtomicU64,
+    /// The number of this node among those that share the store.
+    node: u64,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +101,7 @@ struct Inner {
     kept: BTreeMap<(&'static str, String), Vec<u8>>,
     /// The events, in the order in which they were recorded.
     events: Vec<Event>,
+    nodes: MemoryNodes,
 }
 
 /// A content that goes into a mailbox.
@@ -133,6 +141,19 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Returns the same store, as another node has it: of the duties, each is one node's.
+    #[must_use]
+    pub fn another_node(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            tags: self.tags.clone(),
+            watchers: self.watchers.clone(),
+            tallies: self.tallies.clone(),
+            transactions: AtomicU64::new(0),
+            node: self.inner.lock().nodes.add(),
+        }
     }
 
     /// Returns the number of calls so far, each of which is one transaction. Tests determine the cost of
@@ -191,7 +212,6 @@ mod tests {
         Store,
         conformance::{self, Site},
     };
-    use std::sync::Arc;
 
     /// What is in memory stays as long as its site.
     struct Memory(Arc<MemoryStore>);

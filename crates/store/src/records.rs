@@ -30,10 +30,17 @@ pub const DOMAIN_KEYS: &str = "domain-keys";
 /// The kind of the records with the passwords of accounts' programs. They are part of the directory, too.
 pub const APP_PASSWORDS: &str = "app-passwords";
 
+/// The kind of the records of certificates that an authority issued, by the name that each is for. They are part of the
+/// directory, so that other nodes use a new one soon.
+pub const CERTIFICATES: &str = "certificate";
+
+/// The kind of the records by which a node asks others to renew a certificate. They are part of the directory, too.
+pub const CERTIFICATE_WISHES: &str = "certificate-wish";
+
 /// Returns whether the records of a kind are part of the directory, so that its watchers are informed of their changes.
 #[must_use]
 pub fn is_of_directory(kind: &str) -> bool {
-    matches!(kind, DOMAIN_KEYS | APP_PASSWORDS)
+    matches!(kind, DOMAIN_KEYS | APP_PASSWORDS | CERTIFICATES | CERTIFICATE_WISHES)
 }
 
 /// A small record that is stored in the same transaction as a message.

@@ -48,7 +48,8 @@ pub enum Subject {
     /// The operator had items of the queue tried at another time: what is remembered of servers that could not be
     /// reached may be out of date.
     Rescheduled,
-    /// The directory: accounts with their credentials and rights, aliases, domains and the keys that sign their mail.
+    /// The directory: accounts with their credentials and rights, aliases, domains and the keys that sign their mail, and
+    /// certificates that an authority issues.
     Directory,
     /// An account's mailbox: messages arrived, left, or have other flags.
     Mailbox(AccountId),

@@ -251,7 +251,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
                 "a mailbox that may hold nothing refuses all mail: give a size such as 1GiB, or none for no \
                  limit"
             );
-            let said = format!("{address} may hold {quota}");
+            let said = format!("the quota of {address} is {quota}");
             (place, Request::AccountQuota { address, quota: octets }, said)
         }
         Command::Junk { place, address, junk } => return life::junk(&place, address, junk),

@@ -89,7 +89,8 @@ fn identities(path: Option<&Path>) -> Result<Vec<Identity>> {
 fn new_key(path: &Path) -> Result<()> {
     let identity = Identity::generate().context("the system has no randomness")?;
     let file = fs::File::options().write(true).create_new(true).mode(0o600).open(path);
-    let words = || format!("the file for the private key, {}", path.display());
+    let words =
+        || format!("the file for the private key, {} (which must not exist yet)", path.display());
     let mut file = file.with_context(words)?;
     let text = format!("# public key: {}\n{}\n", identity.recipient(), identity.expose());
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(words)?;

@@ -171,8 +171,10 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Flag { folder, uids, set, clear } => {
             folder.change(MailRequest::Flag { uids, add: set, remove: clear }, "changed")
         }
-        Command::Delete { folder, uids } => folder
-            .change(MailRequest::Delete { uids }, "removed; `posta account undelete` brings back"),
+        Command::Delete { folder, uids } => folder.change(
+            MailRequest::Delete { uids },
+            "removed; `posta account undelete` brings back what was removed",
+        ),
     }
 }
 

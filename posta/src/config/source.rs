@@ -45,7 +45,7 @@ impl Source {
         let text = fs::read_to_string(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
                 let words = format!(
-                    "there is no configuration {}: --config names the file",
+                    "there is no configuration file {}: give its path with --config",
                     path.display()
                 );
                 fault("config-not-found", words)

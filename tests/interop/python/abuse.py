@@ -274,8 +274,9 @@ def keep(program, attack, seconds, cores):
     process = None
     try:
         deliver("198.51.100.7")
-        # A first start and stop write what any does.
+        # A first start and stop write what any does, and the domain's keys are made soon after a start.
         for _ in range(2):
+            time.sleep(5)
             server.stop()
             before = server.kept()
             server.start()

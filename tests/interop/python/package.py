@@ -139,7 +139,8 @@ def check_files(debian):
     for verb in ("", "-serve", "-account", "-account-add", "-queue-list", "-trace"):
         assert f"posta{verb}.1.gz" in pages, f"no manual page posta{verb}: {pages}"
     assert "mailq.1.gz" in pages and "newaliases.1.gz" in pages, pages
-    assert os.listdir(debian.path("/usr/share/man/man8")) == ["sendmail.8.gz"]
+    pages = os.listdir(debian.path("/usr/share/man/man8"))
+    assert "sendmail.8.gz" in pages, pages
     provided = debian.run("dpkg-query", "--show", "--showformat=${Provides}", "posta")
     assert provided == "mail-transport-agent", provided
     enabled = debian.path("/etc/systemd/system/multi-user.target.wants/posta.service")

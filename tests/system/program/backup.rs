@@ -178,7 +178,7 @@ fn an_account_or_a_message_comes_back() {
     said(&bench.place, "mail delete ana@x.test 1 3 4 5");
     let id = list[1]["id"].as_str().unwrap();
     let one = bench.said(&format!("restore DIR --account ana@x.test --message {id}"));
-    assert_eq!(one, "1 message brought back, 0 were there\n");
+    assert_eq!(one, "1 message brought back, 0 there already\n");
     let texts = |mailbox: &[(String, String)]| {
         let mut texts: Vec<_> = mailbox.iter().map(|(_, text)| text.clone()).collect();
         texts.sort();
@@ -198,7 +198,7 @@ fn an_account_or_a_message_comes_back() {
     let work = json(&said(&bench.place, "mail list ana@x.test --folder Work --json"));
     assert_eq!(work[0]["flags"], serde_json::json!(["flagged", "$later"]));
     let again = bench.said("restore DIR --account ana@x.test");
-    assert!(again.starts_with("0 messages brought back, 10 were there"), "{again}");
+    assert!(again.starts_with("0 messages brought back, 10 there already"), "{again}");
     let traced = said(&bench.place, &format!("trace {}", work[0]["id"].as_str().unwrap()));
     assert!(traced.contains("restored") && traced.contains(&bench.directory()), "{traced}");
     for (line, words) in [

@@ -1,5 +1,6 @@
 //! Two servers on one PostgreSQL, as docs/cluster.md sets them up.
 
+mod certificates;
 mod changes;
 mod limits;
 mod nodes;

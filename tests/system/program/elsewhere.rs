@@ -1,6 +1,6 @@
 //! POP3 servers as found in the wild; each case was reported for some other mail program.
 
-use posta_tests::{PASSWORD, Place, pop3, posta};
+use posta_tests::{PASSWORD, Place, pop3, posta, stdout};
 use std::{
     collections::BTreeSet,
     fs,
@@ -213,6 +213,46 @@ fn a_fetch_goes_on_where_it_broke_off() {
     assert_eq!(taken.lock().unwrap().len(), 120);
 }
 
+/// What is printed cannot be taken back: a message that does not come leaves nothing there.
+#[test]
+fn what_is_printed_goes_on_where_it_broke_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    let refused = ("RETR 3", b"-ERR not this one\r\n".to_vec());
+    let script =
+        Script { ends_after: Some(5), answers: vec![refused], ..Script::with_messages(12) };
+    let server = script.start();
+    let mut printed = String::new();
+    for _ in 0..4 {
+        let options = ["--stdout", "--keep", "--only-new", "--state", state.to_str().unwrap()];
+        let fetched = server.fetch(&options);
+        assert!(told(&fetched).contains("message 3 (uid-i-3): not this one"), "{}", told(&fetched));
+        printed += &String::from_utf8(fetched.stdout).unwrap();
+    }
+    let messages: Vec<&str> = printed.split("From MAILER-DAEMON ").skip(1).collect();
+    let bodies = messages.iter().filter_map(|message| message.split("\n\n").nth(1));
+    let expected = (1..=12).filter(|number| *number != 3).map(|number| format!("text {number}"));
+    assert_eq!(bodies.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{printed}");
+}
+
+/// So it is with the mailbox of an account.
+#[test]
+fn a_mailbox_moves_on_where_it_broke_off() {
+    let mut here = Place::new(&[("pop3", "none")]);
+    here.add_account("ana@x.test");
+    here.start();
+    let server = Script { ends_after: Some(37), ..Script::with_messages(120) }.start();
+    let config = here.config();
+    let account = ["--account", "ana@x.test", "--keep", "--config", config.to_str().unwrap()];
+    for (visit, there) in [37, 74, 111, 120, 120].into_iter().enumerate() {
+        let fetched = server.fetch(&account);
+        assert_eq!(fetched.status.success(), visit >= 3, "{}", told(&fetched));
+        let mut session = pop3(here.address("pop3"), "ana");
+        assert_eq!(session.listing("UIDL").len(), there, "{}", told(&fetched));
+    }
+    assert_eq!(server.removed(), 0);
+}
+
 /// The texts after +OK and -ERR are for people, in GBK or Latin-1.
 #[test]
 fn words_may_be_in_any_character_set() {
@@ -252,6 +292,9 @@ fn a_message_that_is_refused_costs_only_itself() {
     );
     assert!(said.contains("message 2 (uid-i-2): the LMTP server refuses it: 554 5.7.1"), "{said}");
     assert_eq!((server.removed(), taken.lock().unwrap().len()), (4, 4));
+    let said = told(&server.fetch(&options));
+    assert!(said.contains("0 messages fetched, 0 removed from the server, 1 that"), "{said}");
+    assert_eq!((server.removed(), taken.lock().unwrap().len()), (4, 4), "none comes again");
 }
 
 /// Unique-ids of 146 octets, where RFC 1939 §7 allows 70.
@@ -382,19 +425,53 @@ fn a_malformed_line_costs_its_message() {
     let directory = tempfile::tempdir().unwrap();
     let (maildir, state) = (directory.path().join("Maildir"), directory.path().join("state"));
     let into = ["--maildir", maildir.to_str().unwrap(), "--state", state.to_str().unwrap()];
-    let mut script = Script::with_messages(4);
+    let mut script = Script::with_messages(5);
     script.unique_ids[1] = "2".to_owned();
     script.unique_ids[2] = "3 ".to_owned();
+    script.unique_ids[3] = "four uid-i-4".to_owned();
     let server = script.start();
     for messages in [2, 0] {
         let fetched = server.fetch(&into);
         assert!(!fetched.status.success());
         let said = told(&fetched);
         assert!(said.contains(&format!("{messages} messages fetched, 0 removed")), "{said}");
+        assert!(said.contains("3 without a unique-id of their own"), "{said}");
         assert!(said.contains("message 2: the server gives it no unique-id"), "{said}");
         assert!(said.contains("message 3: the server gives it no unique-id"), "{said}");
+        assert!(said.contains("list: \"four uid-i-4\" names no message"), "{said}");
     }
     assert_eq!(server.removed(), 0, "nothing is deleted by default");
+}
+
+/// What was fetched stays known, whatever the server makes of its line in between.
+#[test]
+fn a_line_that_was_malformed_once_brings_no_copy() {
+    let directory = tempfile::tempdir().unwrap();
+    let (maildir, state) = (directory.path().join("Maildir"), directory.path().join("state"));
+    let into = ["--maildir", maildir.to_str().unwrap(), "--state", state.to_str().unwrap()];
+    let script = Script::with_messages(3);
+    for (line, messages) in
+        [("2 uid-i-2", 3), ("two uid-i-2", 0), ("2 uid-i-2", 0), ("2", 0), ("2 uid-i-2", 0)]
+    {
+        let mut script = script.clone();
+        script.unique_ids[1] = line.to_owned();
+        let fetched = script.start().fetch(&into);
+        let said = format!("{messages} messages fetched");
+        assert!(told(&fetched).contains(&said), "{line}: {}", told(&fetched));
+    }
+    assert_eq!(files(&maildir), 3);
+}
+
+/// Lines of LIST only tell sizes: one that makes no sense costs nothing.
+#[test]
+fn a_malformed_size_costs_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let maildir = directory.path().join("Maildir");
+    let list = b"+OK\r\n1 100\r\n2\r\nthree 100\r\n4 large\r\n\xff\r\n5 -1\r\n6 0100\r\n.\r\n";
+    let script = Script { answers: vec![("LIST", list.to_vec())], ..Script::with_messages(6) };
+    let fetched = script.start().fetch(&["--maildir", maildir.to_str().unwrap(), "--all"]);
+    assert!(fetched.status.success(), "{}", told(&fetched));
+    assert_eq!(files(&maildir), 6);
 }
 
 /// From a server without UIDL, messages that stay would be fetched again each time, unless all are
@@ -424,11 +501,16 @@ fn an_mbox_is_of_the_form_that_mail_programs_read() {
     let server = Script::with_messages(2).start();
     let fetched = server.fetch(&["--mbox", mbox.to_str().unwrap()]);
     assert!(fetched.status.success(), "{}", told(&fetched));
-    let text = fs::read_to_string(&mbox).unwrap();
-    let line = text.lines().next().unwrap();
-    let time = line.strip_prefix("From MAILER-DAEMON ").unwrap();
-    let parsed = Command::new("date").args(["-u", "-d", &format!("{time} UTC")]).output().unwrap();
-    assert!(time.len() == 24 && parsed.status.success(), "{line}");
-    let rest: Vec<&str> = text.lines().filter(|line| line.starts_with("From ")).collect();
-    assert_eq!(rest.len(), 2);
+    let printed = stdout(&server.fetch(&["--stdout"]));
+    for text in [fs::read_to_string(&mbox).unwrap(), printed] {
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("From ")).collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        for line in lines {
+            let time = line.strip_prefix("From MAILER-DAEMON ").unwrap();
+            let date = ["-u", "-d", &format!("{time} UTC"), "+%a %b %e %T %Y"];
+            let parsed =
+                stdout(&Command::new("date").env("LC_ALL", "C").args(date).output().unwrap());
+            assert_eq!(parsed.trim_end(), time);
+        }
+    }
 }

@@ -283,7 +283,7 @@ fn mbox_files_are_folders() {
     };
     let said = import(&[]);
     assert!(said.contains("3 messages came") && said.contains("it has 3 of the 3"), "{said}");
-    assert!(said.contains("skipped notes.txt/no mbox"), "{said}");
+    assert!(said.contains("skipped notes.txt: not an mbox"), "{said}");
     assert!(import(&["--deleted"]).contains("1 message came"));
     let found = mailbox(&place, "ana@x.test");
     let of = |folder: &str, id: &str| found[&(folder.to_owned(), id.to_owned())].clone();

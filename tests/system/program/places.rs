@@ -151,6 +151,51 @@ fn what_root_makes_belongs_to_the_owner_of_the_data_directory() {
     }
 }
 
+/// A user to whom the data does not belong is told so, and what to do, in no library's words.
+#[test]
+fn who_may_not_use_the_data_is_told_who_may() {
+    if !is_root() {
+        return skipped("data of another user", "the tests do not run as root");
+    }
+    if Command::new(program()).arg("--version").uid(NOBODY).gid(NOBODY).output().is_err() {
+        return skipped(
+            "data of another user",
+            "other users cannot run the program where it is built",
+        );
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    let data = here.join("data");
+    let shown = data.to_str().unwrap();
+    let place = ["--data", shown];
+    stdout(&posta(here, &[&["domain", "add", "x.test"][..], &place].concat(), |_| {}));
+    let owner = format!(
+        "posta: {shown} belongs to user 0, but this command runs as user {NOBODY}: run it as that user, or give \
+         everything there to this user with `chown -R {NOBODY} {shown}` [data-directory]\n"
+    );
+    let socket = format!(
+        "posta: the control socket {shown}/control.sock cannot be used; run this as root, or as the server's user: \
+         Permission denied (os error 13) [permission-denied]\n"
+    );
+    for (mode, command, told) in [
+        (0o700, &["account", "list"][..], &socket),
+        (0o700, &["serve"], &owner),
+        (0o755, &["account", "list"], &owner),
+        (0o755, &["serve"], &owner),
+    ] {
+        fs::set_permissions(here, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&data, fs::Permissions::from_mode(mode)).unwrap();
+        let refused = posta(here, &[command, &place].concat(), |command| {
+            command.uid(NOBODY).gid(NOBODY);
+        });
+        assert!(
+            !refused.status.success() && words(&refused).ends_with(told),
+            "{}",
+            words(&refused)
+        );
+    }
+}
+
 fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }

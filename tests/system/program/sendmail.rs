@@ -211,7 +211,7 @@ fn who_is_refused_is_reported() {
     let report = &messages(&place, "bob", 2)[1];
     assert!(report.contains("Subject: only") && report.contains("Status: 5.1.1"), "{report}");
     is_empty(&spool(&place));
-    assert!(stdout(&place.posta(&["trace", "nobody@x.test"], "")).contains("delivery is failed"));
+    assert!(stdout(&place.posta(&["trace", "nobody@x.test"], "")).contains("a report (failed)"));
     // A file that no `sendmail` wrote is told of, and does not come back.
     fs::write(spool(&place).join("01kc7hzv8r5k2mtnq4xw"), "junk").unwrap();
     sendmail(&place, &["ana@x.test"], "Subject: goes on\n\nx\n");

@@ -1,7 +1,7 @@
 //! Reading Rust sources as far as the rules need: the modules, the imports of each, and the public
 //! types. Code for tests is left out.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, ffi::OsStr, fs, path::Path};
 use syn::{
     Attribute, Item, ItemMod, ItemUse, Macro, UseTree, Visibility,
     visit::{self, Visit},
@@ -39,7 +39,9 @@ impl Sources {
     /// Reads the files below a `src` folder.
     pub(crate) fn read(root: &Path, src: &Path) -> Result<Self, String> {
         let mut sources = Self::default();
-        for path in super::rust_files(src) {
+        // A module of tests in a file of its own counts as little as one within a file.
+        let files = super::rust_files(src).into_iter();
+        for path in files.filter(|path| path.file_name() != Some(OsStr::new("tests.rs"))) {
             let file = path.strip_prefix(root).unwrap_or(&path).display().to_string();
             let text = fs::read_to_string(&path).map_err(|error| format!("{file}: {error}"))?;
             let within = path.strip_prefix(src).unwrap_or(&path);

@@ -159,3 +159,59 @@ async fn drop_quarantined(store: &dyn Store, now: Timestamp) -> Result<usize, St
         after = page.last().map(|item| item.id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use posta_net::{clock::SimulatedClock, tls::server::self_signed};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tracing::{Event, Metadata, Subscriber, span};
+
+    /// A log that only counts its warnings.
+    struct Warnings(Arc<AtomicUsize>);
+
+    impl Subscriber for Warnings {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() == tracing::Level::WARN
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+        fn event(&self, _: &Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &span::Id) {}
+
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    /// A warning may be overlooked once: it comes at the start, and each day again.
+    #[tokio::test(start_paused = true)]
+    async fn a_wrong_certificate_is_told_of_daily() {
+        let warnings = Arc::new(AtomicUsize::new(0));
+        let guard = tracing::subscriber::set_default(Warnings(warnings.clone()));
+        let directory = tempfile::tempdir().unwrap();
+        let files = self_signed(directory.path(), "mail.x.test").unwrap();
+        let tls = Tls::load(vec![files]).unwrap();
+        let start: Timestamp = "2027-01-10T00:00:00Z".parse().unwrap();
+        let clock = Arc::new(SimulatedClock::new(start, 1));
+        let (stop, stopping) = watch::channel(false);
+        let name = "mx.x.test".parse().unwrap();
+        let following = tokio::spawn(follow_certificates(tls, name, clock.clone(), stopping));
+        for (hours, told) in [(0, 1), (23, 1), (24, 2), (47, 2), (48, 3)] {
+            clock.set(start + Duration::from_secs(hours * 60 * 60));
+            sleep(2 * RELOAD_EVERY).await;
+            assert_eq!(warnings.load(Ordering::Relaxed), told, "after {hours} hours");
+        }
+        stop.send_replace(true);
+        following.await.unwrap();
+        drop(guard);
+    }
+}

@@ -352,6 +352,7 @@ impl Services {
             hostname: self.settings.hostname.clone(),
             proofs: proofs.map(|(_, proof)| proof).collect(),
             asking: Default::default(),
+            granting: Default::default(),
             installed: Default::default(),
         }))
     }

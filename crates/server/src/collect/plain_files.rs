@@ -195,7 +195,7 @@ impl OpenDirectory {
         match openat(above, name, flags, Mode::empty()) {
             Ok(opened) => Ok(Self(opened)),
             Err(Errno::LOOP | Errno::NOTDIR) => Err(refused(
-                "no directory; a symbolic link to one is not followed: name that itself",
+                "this is not a directory; if it is a link to one, name the directory itself",
             )),
             Err(error) => Err(error.into()),
         }

@@ -77,6 +77,14 @@ impl RemoteMessages {
         }
     }
 
+    /// Returns the number of lines in the server's list that name no message, and the first of them.
+    pub(super) fn nameless_lines(&self) -> (u64, &[String]) {
+        match &self.names {
+            Names::UniqueIds(ids) => ids.nameless(),
+            Names::Numbers => (0, &[]),
+        }
+    }
+
     /// Returns the name of a message for texts that people read.
     pub(super) fn name(&self, index: usize) -> String {
         match self.unique_id(index) {

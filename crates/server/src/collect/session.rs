@@ -276,6 +276,12 @@ impl<'v, D: Destination> Session<'v, D> {
     }
 
     fn record_left_messages(&mut self) {
+        let (count, lines) = self.messages.nameless_lines();
+        self.outcome.nameless += count;
+        for line in lines {
+            self.outcome
+                .leave("a line of the server's list", &format!("{line:?} names no message"));
+        }
         for index in 0..self.messages.len() {
             if self.messages.is_known(index) {
                 continue;
@@ -363,9 +369,11 @@ impl<'v, D: Destination> Session<'v, D> {
     }
 
     /// Forgets the unique-ids of messages that are gone: those that the server has removed now, and
-    /// those that others have removed.
+    /// those that others have removed. A malformed line may stand for a message that is still there, so
+    /// none counts as removed by others if there is such a line.
     async fn forget(&mut self) -> Result<(), CollectError> {
         let (mut left, mut marked) = (HashSet::new(), Vec::new());
+        let mut is_complete = self.messages.nameless_lines().0 == 0;
         for index in 0..self.messages.len() {
             yield_sometimes(index).await;
             let is_marked = self.messages.is_marked(index);
@@ -373,10 +381,10 @@ impl<'v, D: Destination> Session<'v, D> {
             match self.messages.unique_id(index) {
                 Some(id) if is_marked => marked.push(id),
                 Some(id) => _ = left.insert(id),
-                None => {}
+                None => is_complete = false,
             }
         }
-        let known = self.known.keys().map(String::as_str);
+        let known = self.known.keys().map(String::as_str).filter(|_| is_complete);
         let mut some = Vec::new();
         for (index, id) in known.chain(marked).enumerate() {
             yield_sometimes(index).await;

@@ -53,14 +53,14 @@ pub enum ForeignPasswordError {
     Elsewhere,
     /// The scheme is not known here.
     #[error(
-        "hashes of the scheme {0} cannot be checked here: set a password by `posta account add`"
+        "hashes of the scheme {0} cannot be checked here: set a password with `posta account add`"
     )]
     Scheme(String),
     /// The hash is too costly.
-    #[error("checking its hash would take too long: set a password by `posta account add`")]
+    #[error("checking its hash would take too long: set a password with `posta account add`")]
     TooCostly,
     /// The hash is damaged.
-    #[error("its hash is damaged: set a password by `posta account add`")]
+    #[error("its hash is damaged: set a password with `posta account add`")]
     Damaged,
 }
 

@@ -21,11 +21,12 @@ use tokio::{sync::watch, time::sleep};
 /// The kind of the store's records that hold a day's counts.
 const KIND: &str = "tls-report";
 
-/// The kind of the records that say until when a machine sends a day's reports.
-const TURN: &str = "tls-report-turn";
+/// The kind of the records that say that a domain was sent its report of a day. Whoever goes on for a node that died begins
+/// with the domains that have none.
+const SENT: &str = "tls-report-sent";
 
-/// The time for which a machine has the turn to send a day's reports: if it stops meanwhile, another goes on later.
-const TURN_TIME: Duration = Duration::from_secs(60 * 60);
+/// Records of what was sent that are removed at once.
+const PAGE: usize = 1_000;
 
 /// The duty of sending the reports: of the nodes of a cluster, one sends them.
 const DUTY: &str = "tls-reports";
@@ -214,20 +215,42 @@ impl TlsReports {
         self.save(date(now)).await?;
         let being_counted = date(now - LATE);
         for (date, record) in self.store.kept(KIND).await? {
-            if date >= being_counted
-                || !self.store.take_duty(DUTY).await?
-                || !take_turn(&*self.store, &date, now).await?
-            {
+            if date >= being_counted || !self.store.take_duty(DUTY).await? {
                 continue;
             }
             let day: Option<Day> = serde_json::from_slice(&record).ok();
             for (domain, tallies) in day.into_iter().flatten() {
-                self.report(&date, &domain, &tallies).await?;
+                // Before each domain, since the day takes a while, and its reports must not go out twice.
+                if !self.store.take_duty(DUTY).await? {
+                    return Ok(());
+                }
+                let name = format!("{date}/{domain}");
+                if self.store.kept_one(SENT, &name).await?.is_none()
+                    && self.report(&date, &domain, &tallies).await?
+                {
+                    self.store.keep(SENT, &name, Some(Vec::new())).await?;
+                }
             }
-            self.store.keep_if(KIND, &date, Some(record), None).await?;
-            self.store.keep(TURN, &date, None).await?;
+            // The counts go first: without them, nothing is sent again. Late ones are looked at in the next round.
+            if self.store.keep_if(KIND, &date, Some(record), None).await?.is_none() {
+                self.forget_sent(&date).await?;
+            }
         }
         Ok(())
+    }
+
+    /// Removes what is remembered of the reports of a day.
+    async fn forget_sent(&self, date: &str) -> Result<(), StoreError> {
+        let prefix = format!("{date}/");
+        loop {
+            let page = self.store.kept_page(SENT, &prefix, None, PAGE).await?;
+            for (name, _) in &page {
+                self.store.keep(SENT, name, None).await?;
+            }
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
     }
 
     /// Adds what has been counted since the last call to the record of its day.
@@ -245,18 +268,18 @@ impl TlsReports {
         saved
     }
 
-    /// Sends a domain the report of a day, if the domain wants one.
+    /// Sends a domain the report of a day, if the domain wants one. Returns whether it does.
     async fn report(
         &self,
         date: &str,
         domain: &str,
         tallies: &[(PolicyKind, Tally)],
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let looked_up = self.https.resolver.texts(&format!("_smtp._tls.{domain}")).await;
-        let Ok(answer) = looked_up else { return Ok(()) };
+        let Ok(answer) = looked_up else { return Ok(false) };
         let places = places(&answer.found);
         if places.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let id = format!("{}@{}", self.clock.mail_id(), self.hostname);
         let contact = self.reporter.postmaster(self.hostname.as_str()).await?;
@@ -273,7 +296,7 @@ impl TlsReports {
                 Place::Web(uri) => self.post(&uri, &packed).await,
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Returns the report as JSON (RFC 8460 §4.4).
@@ -396,17 +419,6 @@ async fn add_to_record(store: &dyn Store, date: &str, day: &Day) -> Result<(), S
     Err(StoreError::Failed("other machines change the counts of the TLS reports".to_owned()))
 }
 
-/// Takes the turn to send the reports of a day. Returns false while it is another machine's.
-async fn take_turn(store: &dyn Store, date: &str, now: Timestamp) -> Result<bool, StoreError> {
-    let there = store.kept_one(TURN, date).await?;
-    let until = there.as_deref().and_then(|until| serde_json::from_slice(until).ok());
-    if until.is_some_and(|until: Timestamp| until > now) {
-        return Ok(false);
-    }
-    let ours = Some(serde_json::to_vec(&(now + TURN_TIME)).unwrap_or_default());
-    Ok(store.keep_if(TURN, date, there, ours.clone()).await? == ours)
-}
-
 /// A destination of a domain's reports.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
@@ -465,17 +477,6 @@ mod tests {
             servers: vec!["mx1.y.test".to_owned(), "mx2.y.test".to_owned()],
         };
         assert_eq!(day["y.test"], [(PolicyKind::Sts, sum)]);
-    }
-
-    /// One machine sends a day's reports; another goes on if that one has stopped.
-    #[tokio::test]
-    async fn machines_take_turns_at_sending() {
-        let store = MemoryStore::new();
-        let at = |second: i64| Timestamp::from_second(1_700_000_000 + second).unwrap();
-        assert!(take_turn(&store, "2026-01-01", at(0)).await.unwrap());
-        assert!(!take_turn(&store, "2026-01-01", at(1)).await.unwrap());
-        assert!(take_turn(&store, "2026-01-02", at(1)).await.unwrap());
-        assert!(take_turn(&store, "2026-01-01", at(3_600)).await.unwrap());
     }
 
     #[test]

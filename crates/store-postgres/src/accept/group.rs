@@ -11,6 +11,7 @@ use crate::{
 use posta_mail::Timestamp;
 use posta_store::{Acceptance, Delivery, HEAD, Item, ItemState, Layout, StoreError};
 use std::sync::Arc;
+use tokio_postgres::Row;
 
 const ACCEPT: &str = "SELECT number, outcome, highest FROM accept(\
      $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, \
@@ -365,12 +366,16 @@ impl Group {
                 ],
             )
             .await?;
-        let mut outcomes: Vec<(i32, i32)> =
-            rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        outcomes.sort_unstable();
-        let highest = rows.iter().map(|row| row.get(2)).max().unwrap_or(0);
-        Ok((outcomes.into_iter().map(|(_, outcome)| AcceptOutcome::of(outcome)).collect(), highest))
+        Ok(outcomes(&rows))
     }
+}
+
+/// Returns the outcomes in the order of the messages, and the greatest mod-sequence used.
+fn outcomes(rows: &[Row]) -> (Vec<AcceptOutcome>, i64) {
+    let mut outcomes: Vec<(i32, i32)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    outcomes.sort_unstable();
+    let highest = rows.iter().map(|row| row.get(2)).max().unwrap_or(0);
+    (outcomes.into_iter().map(|(_, outcome)| AcceptOutcome::of(outcome)).collect(), highest)
 }
 
 impl Items {

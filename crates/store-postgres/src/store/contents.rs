@@ -11,7 +11,7 @@ use crate::{
 };
 use bytes::Bytes;
 use posta_mail::MailId;
-use posta_store::{Acceptance, CHUNK, Contents, Pending, StoreError};
+use posta_store::{Acceptance, CHUNK, Contents, Pending, PieceKey, StoreError};
 use std::sync::Arc;
 
 const BEGIN: &str = "INSERT INTO arriving (content) VALUES ($1) ON CONFLICT DO NOTHING";
@@ -67,9 +67,24 @@ fn above_last(acceptance: &Acceptance) -> &[u8] {
 }
 
 /// Where the octets of a piece are.
-enum Place {
+pub(super) enum PiecePlace {
     Row(Bytes),
     Object(Object),
+}
+
+/// Puts a piece of a content into its row, unless it has one.
+pub(super) async fn put_piece(
+    connection: &Arc<Connection>,
+    piece: PieceKey,
+    place: &PiecePlace,
+) -> Result<(), DatabaseFault> {
+    let (octets, object) = match place {
+        PiecePlace::Row(octets) => (Some(&octets[..]), None),
+        PiecePlace::Object(object) => (None, Some(object)),
+    };
+    let (key, sha256) = object.map(|it| (it.key.as_str(), &it.sha256[..])).unzip();
+    let (content, index) = (id(piece.content), piece.index as i32);
+    connection.execute(APPEND, &[&content, &index, &octets, &key, &sha256]).await.map(drop)
 }
 
 impl Contents for PostgresStore {
@@ -83,19 +98,14 @@ impl Contents for PostgresStore {
                 }
                 _ => None,
             };
-            let (content, index) = (id(content), index as i32);
+            let place = Arc::new(object.map_or_else(|| PiecePlace::Row(chunk), PiecePlace::Object));
             let append = |connection: Arc<Connection>| {
-                let (content, chunk, object) = (content.clone(), chunk.clone(), object.clone());
+                let place = place.clone();
                 async move {
                     if index == 0 {
-                        connection.execute(BEGIN, &[&content]).await?;
+                        connection.execute(BEGIN, &[&id(content)]).await?;
                     }
-                    let octets = object.is_none().then_some(&chunk[..]);
-                    let (key, sha256) = object.map(|it| (it.key, it.sha256)).unzip();
-                    let row = connection
-                        .execute(APPEND, &[&content, &index, &octets, &key, &sha256])
-                        .await;
-                    row.map(drop)
+                    put_piece(&connection, PieceKey { content, index }, &place).await
                 }
             };
             node.database.change(Durability::Soon, append).await
@@ -118,16 +128,16 @@ impl Contents for PostgresStore {
                 async move {
                     let row = connection.row(FIND, &[&content, &index]).await?;
                     Ok(row.map(|row| match row.get::<_, Option<String>>(1) {
-                        Some(key) => Place::Object(Object { key, sha256: row.get(2) }),
-                        None => Place::Row(Bytes::from(row.get::<_, Vec<u8>>(0))),
+                        Some(key) => PiecePlace::Object(Object { key, sha256: row.get(2) }),
+                        None => PiecePlace::Row(Bytes::from(row.get::<_, Vec<u8>>(0))),
                     }))
                 }
             };
             match node.database.read(find).await? {
                 None => Ok(None),
-                Some(Place::Row(octets)) => Ok(Some(octets)),
+                Some(PiecePlace::Row(octets)) => Ok(Some(octets)),
                 // No connection to the database is held meanwhile.
-                Some(Place::Object(object)) => node.objects()?.get(&object).await.map(Some),
+                Some(PiecePlace::Object(object)) => node.objects()?.get(&object).await.map(Some),
             }
         })
     }

@@ -7,7 +7,10 @@
 mod filling;
 mod reading;
 
-use super::PostgresStore;
+use super::{
+    PostgresStore,
+    contents::{self, PiecePlace},
+};
 use crate::{
     connection::Connection,
     database::Durability,
@@ -19,7 +22,7 @@ use posta_store::{
     Pending, PieceKey, Rows, SecretOf, StoreError,
     copies::{Copies, CopyPlace, LastNumbers, Page, Part, history_page, sources_page},
 };
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 const IS_COPYING: &str = "SELECT FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = 'copying'";
 const COPYING: &str = "SELECT source, place FROM copying";
@@ -79,19 +82,30 @@ impl Copies for PostgresStore {
     }
 
     fn put_page(&self, part: Part, rows: Rows, behind: CopyPlace) -> Pending<'_, ()> {
-        let page = Arc::new((rows, behind.to_bytes()));
-        self.change(Vec::new(), move |connection| {
-            let page = page.clone();
-            async move { filling::put(&connection, part, &page.0, &page.1).await }
+        self.run(move |node| async move {
+            // What a transaction names is there before it, as when mail arrives.
+            let large = match part {
+                Part::Contents => filling::put_large(&node, &rows).await?,
+                _ => HashMap::new(),
+            };
+            let page = Arc::new((rows, large, behind.to_bytes()));
+            let put = move |connection: Arc<Connection>| {
+                let page = page.clone();
+                async move { filling::put(&connection, part, &page.0, &page.1, &page.2).await }
+            };
+            node.database.change(Durability::Synced, put).await
         })
     }
 
     fn put_piece(&self, key: PieceKey, octets: Bytes) -> Pending<'_, ()> {
         self.run(move |node| async move {
+            let object = filling::put_if_large(&node, key, &octets).await?;
+            let piece =
+                Arc::new(object.map_or_else(|| PiecePlace::Row(octets), PiecePlace::Object));
             // The page that refers to it is synced behind it.
             let put = |connection: Arc<Connection>| {
-                let octets = octets.clone();
-                async move { filling::put_piece(&connection, key, &octets).await }
+                let piece = piece.clone();
+                async move { contents::put_piece(&connection, key, &piece).await }
             };
             node.database.change(Durability::Soon, put).await
         })

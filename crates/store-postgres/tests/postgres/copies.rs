@@ -3,7 +3,10 @@
 //! The stores' own suite is the judge: a site that moves the store to the other engine at every restart must not be told
 //! from one that stays, by long random sequences of operations compared with the reference.
 
-use crate::cluster::{self, Cluster};
+use crate::{
+    cluster::{self, Cluster},
+    seaweed::{self, KEY},
+};
 use posta_mail::{MailId, Secret, Timestamp};
 use posta_store::{
     Acceptance, AccountId, Alias, CHUNK, Collected, Credentials, Directory as _, Event, FlagChange,
@@ -12,7 +15,7 @@ use posta_store::{
     copies::{Copies, CopyPlace, Digest, Part, digest, fill, push_domain},
 };
 use posta_store_fjall::FjallStore;
-use posta_store_postgres::{PostgresStore, Settings};
+use posta_store_postgres::{ObjectSettings, PostgresStore, Settings};
 use std::{
     future::{Future as _, poll_fn},
     path::PathBuf,
@@ -37,18 +40,23 @@ struct Traveller {
     cluster: &'static Cluster,
     runtime: Arc<Runtime>,
     directory: tempfile::TempDir,
+    /// The object store of its databases, if they have one.
+    objects: Option<ObjectSettings>,
     homes: Mutex<Vec<Home>>,
 }
 
 impl Traveller {
     fn new(cluster: &'static Cluster, runtime: &Arc<Runtime>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        Self { cluster, runtime: runtime.clone(), directory, homes: Mutex::default() }
+        let homes = Mutex::default();
+        Self { cluster, runtime: runtime.clone(), directory, objects: None, homes }
     }
 
     fn settings(&self, schema: &str) -> Settings {
         let keys = self.directory.path().join(format!("{schema}.keys"));
-        Settings::new(&self.cluster.url(), keys).unwrap().in_schema(schema)
+        let mut settings = Settings::new(&self.cluster.url(), keys).unwrap().in_schema(schema);
+        settings.objects = self.objects.clone();
+        settings
     }
 
     fn new_home(&self, is_embedded: bool) -> Home {
@@ -255,6 +263,40 @@ fn everything_is_there_and_back_again() {
         let added =
             block_on(store.add_account(&"new@x.test".parse().unwrap(), Credentials::default()));
         assert!(added.unwrap() > gone);
+    }
+}
+
+/// The database of a store that grew stays small, too: pieces above 64 KiB go to the object store, as those of new mail do.
+#[test]
+fn large_pieces_are_copied_into_the_object_store_and_out_of_it() {
+    let (Some(cluster), Some(objects)) = (cluster::shared(), seaweed::shared()) else { return };
+    let mut site = Traveller::new(cluster, &Arc::new(Runtime::new().unwrap()));
+    let (url, bucket) = (format!("http://{}", objects.address()), objects.new_bucket());
+    let bucket = ObjectSettings::new(&url, &bucket, "us-east-1").with_key(KEY.0, KEY.1);
+    site.objects = Some(bucket);
+    let homes = [true, false, false, true].map(|is_embedded| site.new_home(is_embedded));
+    let store = site.open_home(&homes[0]);
+    block_on(async {
+        let ana = store.add_account(&"ana@x.test".parse().unwrap(), Credentials::default()).await;
+        let to = [ana.unwrap()];
+        for (number, octets) in [(1, 10), (2, 64 * 1024), (3, 64 * 1024 + 1), (4, 100_000)] {
+            store.accept(message(number, at(1), &vec![b'x'; octets], &to)).await.unwrap();
+        }
+        let three_chunks = large(&*store, 5, &to).await;
+        store.accept(three_chunks).await.unwrap();
+    });
+    drop(store);
+    for pair in homes.windows(2) {
+        site.copy(&pair[0], &pair[1]);
+    }
+    for home in &homes[1..3] {
+        let Home::Database(schema) = home else { unreachable!() };
+        let large = |table: &str| {
+            format!("SELECT count(*) FROM {schema}.{table} WHERE octet_length(octets) > 65536")
+        };
+        assert_eq!(cluster.psql(&large("content")) + &cluster.psql(&large("piece")), "00");
+        let named = format!("SELECT count(DISTINCT key) FROM {schema}.piece");
+        assert_eq!(cluster.psql(&named), "5", "two of one piece, and three chunks");
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Inner, MemoryStore};
 use crate::{
     error::Pending,
     names::{AccountId, ModSeq},
-    upkeep::{Upkeep, nodes::Nodes},
+    upkeep::Upkeep,
 };
 use posta_mail::Timestamp;
 
@@ -30,8 +30,6 @@ impl Upkeep for MemoryStore {
         })
     }
 }
-
-impl Nodes for MemoryStore {}
 
 impl Inner {
     /// Forgets that a name vanished. A request for the changes since before that is answered with none.

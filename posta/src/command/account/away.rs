@@ -80,7 +80,7 @@ impl Text {
             let opened = fs::File::open(&file);
             opened.and_then(|file| file.take(TEXT).read_to_string(&mut text))
         }
-        .with_context(|| format!("the text in {} cannot be read as UTF-8", file.display()))?;
+        .with_context(|| format!("the text in {} cannot be read", file.display()))?;
         Ok(text)
     }
 }

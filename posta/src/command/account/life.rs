@@ -99,7 +99,7 @@ pub(super) fn list_removed(place: &Place, json: bool) -> Result<()> {
     };
     show(&lines[..], json, |lines| {
         if lines.is_empty() {
-            say!("No account was removed within a week.");
+            say!("No account was removed in the last week.");
         }
         for RemovedLine { address, removed, until } in lines {
             say!("{address} was removed at {removed:.0} and can be brought back until {until:.0}");

@@ -35,9 +35,8 @@ const ROWS: [&str; 9] = [
 
 /// Returns why a password is easily guessed, or `None` if no reason is found.
 pub(super) fn weakness(password: &str, address: &str) -> Option<String> {
-    let length = password.chars().count();
-    if length < SHORT {
-        return Some(format!("it has {length} characters, fewer than {SHORT}"));
+    if password.chars().count() < SHORT {
+        return Some(format!("it has fewer than {SHORT} characters"));
     }
     let lower = password.to_lowercase();
     let why = if is_repetition(&lower) {

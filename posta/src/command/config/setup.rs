@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     /// The server's own name, which DNS has to know; default: mail.DOMAIN.
     #[arg(long, value_name = "NAME")]
     hostname: Option<Domain>,
-    /// The address of the first account, which also receives mail for postmaster; default: postmaster@DOMAIN.
+    /// The first account, as ana@DOMAIN or just ana; it also receives mail for postmaster. Default: postmaster@DOMAIN.
     #[arg(long, value_name = "ADDRESS")]
     account: Option<String>,
     /// Read the account's password from the first line of standard input; default: one is asked for, or made.

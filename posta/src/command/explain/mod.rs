@@ -26,8 +26,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     let word = code.trim_matches(['[', ']']);
-    if let Some(Code(_, meaning, cure)) = fault::CODES.iter().find(|Code(known, ..)| *known == word)
-    {
+    if let Some(Code(_, meaning, cure)) = fault::find_code(word) {
         say_styled!("{TITLE}{word}{TITLE:#}  {meaning}");
         say!("do   {cure}");
         return Ok(());
@@ -47,7 +46,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match DETAILS.iter().find(|(known, _)| *known == detail) {
         Some((_, meaning)) => print(code, meaning, Some(class)),
         None => {
-            fail!("unknown-code", "X.{detail} is not a status that Posta knows; see RFC 3463 §3")
+            fail!(
+                "unknown-code",
+                "{code} is not a status that Posta knows. {class} See RFC 3463 §3"
+            )
         }
     }
     Ok(())
@@ -91,6 +93,13 @@ mod tests {
             assert!(meaning.source.contains("RFC"), "{code} names its source");
         }
         assert!(reply_code(299).is_none());
+    }
+
+    #[test]
+    fn refusals_that_follow_from_checks_of_the_sender_are_explained() {
+        for detail in ["7.20", "7.21", "7.22", "7.23", "7.24", "7.25", "7.26", "7.27"] {
+            assert!(status_meaning(detail).is_some(), "{detail}");
+        }
     }
 
     #[test]

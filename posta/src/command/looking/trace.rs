@@ -166,7 +166,7 @@ fn print(event: &Event) {
         }
         What::Reported { report, to, action } => match action.as_str() {
             "away" => say!("  {time}  sent <{to}> a note of absence: {report}"),
-            action => say!("  {time}  told <{to}> that delivery is {action}: {report}"),
+            action => say!("  {time}  sent <{to}> a report ({action}): {report}"),
         },
         What::Released => say!("  {time}  released from quarantine"),
         What::Removed { destination } => {

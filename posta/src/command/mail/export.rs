@@ -357,7 +357,7 @@ fn tell(exported: Vec<(String, PathBuf, Result<Exported>)>) -> Result<()> {
     demand!(
         failed == 0,
         "export-incomplete",
-        "{failed} mailboxes are not exported, or not wholly: run this again"
+        "not exported, or only in part: {failed} of the mailboxes; run this again"
     );
     demand!(
         missing == 0,

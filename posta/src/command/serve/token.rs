@@ -62,7 +62,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         }
         Command::List { place, json } => list(&place, json),
         Command::Remove { place, name } => {
-            let said = format!("the token {name} is worth nothing any more");
+            let said = format!("the token {name} is removed, and opens nothing any more");
             let request = Request::Tokens { request: TokenRequest::Remove { name } };
             crate::command::carry_out(&place, request, &said)
         }

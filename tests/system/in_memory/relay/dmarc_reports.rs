@@ -69,7 +69,7 @@ impl Two {
 }
 
 /// Returns the report in a message.
-fn unpacked(message: &str) -> String {
+pub(super) fn unpacked(message: &str) -> String {
     let (_, attachment) = message.split_once(".xml.gz\"\r\n\r\n").unwrap();
     let (packed, _) = attachment.split_once("\r\n--report--").unwrap();
     let standard = base64::engine::general_purpose::STANDARD;

@@ -6,6 +6,7 @@ mod held;
 mod hops;
 mod inside;
 mod logins;
+mod nodes;
 mod odd;
 mod reports;
 mod signing;
@@ -100,8 +101,19 @@ async fn side(
     accounts: &[&str],
     shared: &Shared,
 ) -> Side {
-    let Shared { net, clock, resolver, tls, change } = shared;
     let store = Arc::new(MemoryStore::new());
+    side_on(store, (name, address), relays_for, accounts, shared).await
+}
+
+/// The same, on a store.
+async fn side_on(
+    store: Arc<MemoryStore>,
+    (name, address): (&str, &str),
+    relays_for: &[&str],
+    accounts: &[&str],
+    shared: &Shared,
+) -> Side {
+    let Shared { net, clock, resolver, tls, change } = shared;
     let listener = |kind, port| ListenerSettings {
         kind,
         endpoint: format!("{address}:{port}").parse().unwrap(),

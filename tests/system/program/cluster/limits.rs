@@ -159,13 +159,14 @@ fn an_account_sends_to_so_many_an_hour_from_all_servers_together() {
     assert_eq!(taken, 4);
     let [first, second] = &mut sessions;
     assert!(first.say("RCPT TO:<last@y.test>").starts_with("250 "));
-    eventually("five recipients are all", || {
-        assert!(second.say("RSET").starts_with("250 "));
-        let reply = second.say("MAIL FROM:<ana@x.test>");
-        assert!(reply.starts_with("250 ") || reply.starts_with("450 4.7.1 5 recip"), "{reply}");
-        reply.starts_with("450 ")
-    });
-    assert!(first.say("RCPT TO:<more@y.test>").starts_with("450 "));
+    for session in [second, first] {
+        eventually("five recipients are all", || {
+            assert!(session.say("RSET").starts_with("250 "));
+            let reply = session.say("MAIL FROM:<ana@x.test>");
+            assert!(reply.starts_with("250 ") || reply.starts_with("450 4.7.1 5 recip"), "{reply}");
+            reply.starts_with("450 ")
+        });
+    }
     // Others have theirs.
     let mut other = log_in(&servers[1], bob);
     assert!(other.say("MAIL FROM:<bob@x.test>").starts_with("250 "));

@@ -81,7 +81,7 @@ const MISTAKES: &[Mistake] = &[
         &["account", "list", "--config", "DIR/nosuch.toml"],
         "",
         1,
-        "posta: there is no configuration DIR/nosuch.toml: --config names the file",
+        "posta: there is no configuration file DIR/nosuch.toml: give its path with --config",
         "config-not-found",
     ),
     typed(
@@ -147,6 +147,13 @@ const MISTAKES: &[Mistake] = &[
         1,
         "posta: \"10GB\": the units are B, KiB, MiB and GiB: \"10GiB\"",
         "invalid-size",
+    ),
+    typed(
+        &["account", "remove", "ana@x.test"],
+        "",
+        1,
+        "posta: say --yes to remove ana@x.test and its mail: there is no terminal to ask on",
+        "confirmation-needed",
     ),
     typed(
         &["account", "undelete", "ana@x.test", "--since", "yesterday"],
@@ -381,7 +388,7 @@ const MISTAKES: &[Mistake] = &[
         "",
         1,
         "posta: TLS with 127.0.0.1 failed: what it sent is not TLS; TLS comes first at ports 465 and 995: \
-         elsewhere use --tls starttls to send, --tls stls to fetch",
+         elsewhere use --tls starttls to send, --tls stls to fetch, no --tls to talk",
         "tls-failed",
     ),
     typed(
@@ -439,7 +446,7 @@ const MISTAKES: &[Mistake] = &[
         "parola",
         1,
         "posta: TLS with PLAIN failed: what it sent is not TLS; TLS comes first at ports 465 and 995: \
-         elsewhere use --tls starttls to send, --tls stls to fetch",
+         elsewhere use --tls starttls to send, --tls stls to fetch, no --tls to talk",
         "tls-failed",
     ),
     typed(

@@ -273,7 +273,7 @@ fn check_until(
 ) -> Result<(), AdminError> {
     match (until, from) {
         (Some(until), _) if until <= now => Err(AdminError::Arrangement(format!(
-            "{until:.0} is over: name a day to come as the last"
+            "the end, {until:.0}, is over already: name a later day"
         ))),
         (Some(until), Some(from)) if until <= from => Err(AdminError::Arrangement(format!(
             "{until:.0} comes before {from:.0}: the last day is before the first"

@@ -1,13 +1,16 @@
 //! The task that obtains and renews certificates, and hands them to the listeners.
 //!
 //! A server asks the authority itself: a command such as `posta certificate renew` asks the running one. Of several nodes
-//! that share a store, one at a time asks about a name, out of those to which it leads. Any of them answers the authority's
-//! questions (`answers.rs`), and the others take the certificate from the store.
+//! that share a store, one at a time asks about a name, out of those to which it leads: the one that has the duty, which
+//! alone writes the record. Any of them answers the authority's questions (`answers.rs`), and the others take the
+//! certificate from the store. What an operator asks of another node comes to it through the store, too
+//! (`keeper/renewal.rs`).
 
 mod new_key;
+mod renewal;
 
 use super::{
-    DAY, IssuedLine, answers,
+    DAY, answers,
     names::{self, Leads},
     record::{self, CertificateRecord},
     schedule,
@@ -56,6 +59,8 @@ pub struct CertificateKeeper {
     pub proofs: Vec<Proof>,
     /// Held while the authority is asked, so that no name is ordered twice at once.
     pub asking: Mutex<()>,
+    /// Held while wishes that came to other nodes are granted, so that none is granted twice.
+    pub granting: Mutex<()>,
     /// The certificates that the listeners have.
     pub installed: Mutex<Vec<String>>,
 }
@@ -93,6 +98,21 @@ pub enum RenewalError {
         "the key of {0} stays, since DNS does not tell whether a TLSA record pins it: {1}; try again"
     )]
     UnknownPins(String, String),
+    /// The name leads to no server of ours; why.
+    #[error("the authority is not asked: {0}")]
+    Elsewhere(String),
+    /// The node that looks after the certificate does not renew it, for this reason.
+    #[error("{0}")]
+    Refused(String),
+    /// No node looks after the certificate; why this one does not.
+    #[error("no node at work looks after the certificate of {0}: {1}")]
+    NoNode(String, String),
+    /// The node that looks after the certificate does not answer.
+    #[error(
+        "the node {1}, which looks after the certificate of {0}, was told and has not answered yet: `posta certificate list` \
+         shows what becomes of it"
+    )]
+    NotAnswered(String, String),
     /// The authority does not change the account's key.
     #[error("the account's key stays: {0}")]
     AccountKey(String),
@@ -110,6 +130,21 @@ enum OrderKey {
     Same,
     /// The one that is to take its place.
     Next,
+}
+
+/// Who looks after a name.
+enum Whose {
+    /// This node, and the name leads there, as far as DNS tells.
+    Ours(Leads),
+    /// Another node, which has the duty.
+    Another,
+    /// A node to which the name leads, since it does not lead to this one. Contains the reason, in words.
+    Elsewhere(String),
+}
+
+/// Returns the duty of asking the authority about a name.
+fn duty(name: &str) -> String {
+    format!("certificate of {name}")
 }
 
 /// The end of an attempt for a name.
@@ -132,14 +167,34 @@ impl CertificateKeeper {
                 });
                 tokio::select! {
                     () = sleep(next) => {}
-                    _ = watcher.changed() => sleep(PAUSE).await,
+                    _ = watcher.changed() => {
+                        // Somebody may wait for these.
+                        self.catch_up().await;
+                        sleep(PAUSE).await;
+                    }
                 }
+                self.catch_up().await;
             };
             tokio::select! {
                 () = round => {}
                 _ = stopping.wait_for(|&stopping| stopping) => return,
             }
         }
+    }
+
+    /// Does what other nodes want of this one, and takes the certificates that they have obtained.
+    async fn catch_up(&self) {
+        let (granted, taken) = (self.grant_wishes().await, self.take_others().await);
+        if let Err(error) = granted.and(taken) {
+            tracing::error!(%error, "what other nodes did about certificates could not be taken over");
+        }
+    }
+
+    /// Hands the certificates in the store to the listeners, if they are not those that the listeners have.
+    async fn take_others(&self) -> Result<(), StoreError> {
+        let records = record::read_all(&*self.store).await?;
+        let is_known = *self.installed.lock().await == chains(&records);
+        if is_known { Ok(()) } else { self.install().await }
     }
 
     /// Hands the certificates in the store to the listeners. One that cannot be used is logged and left out.
@@ -164,53 +219,6 @@ impl CertificateKeeper {
         Ok(())
     }
 
-    /// Asks the authority for the certificate of a name, or of all names that are due, whatever the time; the
-    /// authority's limits hold. Returns what became of them. With `new_key`, the certificate of the name is for a new
-    /// private key.
-    ///
-    /// # Errors
-    /// When the store fails, the name is none of this server's, or DNS pins the present key.
-    pub async fn renew(
-        &self,
-        name: Option<&str>,
-        new_key: bool,
-    ) -> Result<Vec<IssuedLine>, RenewalError> {
-        if new_key && name.is_none() {
-            return Err(RenewalError::NoName);
-        }
-        let wanted = self.wanted().await?;
-        let chosen: Vec<String> = match name {
-            Some(name) => {
-                let name = name.to_ascii_lowercase();
-                if !wanted.contains(&name) {
-                    return Err(RenewalError::UnknownName(name));
-                }
-                vec![name]
-            }
-            None => wanted,
-        };
-        let _asking = self.asking.lock().await;
-        for chosen in &chosen {
-            let record = record::read(&*self.store, chosen).await?;
-            if let Some(until) = schedule::refused_until(&record, self.clock.now())
-                && name.is_some()
-            {
-                return Err(RenewalError::Limited(chosen.clone(), until));
-            }
-            let (record, key) = match new_key {
-                true => (self.with_next_key(chosen, record).await?, OrderKey::Next),
-                false => (record, OrderKey::Same),
-            };
-            // Without a name only those that have failed or are missing: the others have time.
-            if name.is_some() || record.chain.is_none() || record.failures > 0 {
-                self.attempt(chosen, record, key, None).await?;
-            }
-        }
-        let mut lines = super::list(&*self.store, self.clock.now()).await?;
-        lines.retain(|line| chosen.contains(&line.name));
-        Ok(lines)
-    }
-
     /// Returns the names that may need a certificate of ours: all but those for which a file has one.
     async fn wanted(&self) -> Result<Vec<String>, StoreError> {
         let mut names = names::wanted(&*self.store, &self.hostname).await?;
@@ -229,7 +237,7 @@ impl CertificateKeeper {
             let done = if record.next.is_none_or(|next| now >= next) {
                 self.attempt(name, record, OrderKey::Same, account).await
             } else if record.chain.is_some() && record.ask_window.is_none_or(|ask| now >= ask) {
-                self.ask_window(name, record, account).await
+                self.look_and_ask_window(name, record, account).await
             } else {
                 continue;
             };
@@ -240,12 +248,8 @@ impl CertificateKeeper {
             });
         }
         self.clean(&wanted).await?;
+        self.take_others().await?;
         let records = record::read_all(&*self.store).await?;
-        // Another node may have obtained some.
-        let is_known = *self.installed.lock().await == chains(&records);
-        if !is_known {
-            self.install().await?;
-        }
         let next = records.iter().filter_map(|(_, record)| record.next).min();
         // What is due already, such as by the authority's word, has no time left.
         let left = |next| Duration::try_from(self.clock.now().duration_until(next));
@@ -253,16 +257,39 @@ impl CertificateKeeper {
         Ok(wait.unwrap_or(ROUND).clamp(SHORTEST, ROUND))
     }
 
-    /// Removes the records of names that this server no longer needs, once their certificates have expired.
+    /// Removes the records of names that this server no longer needs, once their certificates have expired, unless another
+    /// node needs them.
     async fn clean(&self, wanted: &[String]) -> Result<(), StoreError> {
         let now = self.clock.now();
         for (name, record) in record::read_all(&*self.store).await? {
             let is_over = record.summary().is_none_or(|summary| summary.not_after <= now);
-            if is_over && !wanted.contains(&name) {
+            if is_over && !wanted.contains(&name) && !self.is_of_another(&name).await? {
                 record::remove(&*self.store, &name, &record).await?;
             }
         }
         answers::forget_old(&*self.store, now).await
+    }
+
+    /// Finds out who looks after a name, and takes the duty of it if nobody does and the name leads here.
+    async fn look(&self, name: &str) -> Result<Whose, StoreError> {
+        let hostname = self.hostname.as_str();
+        let leads = names::leads(&*self.resolver, hostname, name).await;
+        if let Leads::Elsewhere(why) = &leads
+            && name != hostname
+            && self.store.standing().nodes > 1
+        {
+            return Ok(Whose::Elsewhere(why.clone()));
+        }
+        match self.store.take_duty(&duty(name)).await? {
+            true => Ok(Whose::Ours(leads)),
+            false => Ok(Whose::Another),
+        }
+    }
+
+    /// Returns whether a record that was read before this node took the duty is what the store has now. If it is not, the
+    /// node that had the duty has changed it, and the next round reads it.
+    async fn is_current(&self, name: &str, record: &CertificateRecord) -> Result<bool, StoreError> {
+        Ok(record::read(&*self.store, name).await? == *record)
     }
 
     /// Tries to obtain the certificate of a name. `account` is the one of an earlier attempt in the same round.
@@ -275,12 +302,12 @@ impl CertificateKeeper {
     ) -> Result<Option<AcmeAccount>, StoreError> {
         let now = self.clock.now();
         let is_own = name == self.hostname.as_str();
-        match names::leads(&*self.resolver, self.hostname.as_str(), name).await {
+        let Whose::Ours(leads) = self.look(name).await? else { return Ok(account) };
+        if !self.is_current(name, &record).await? {
+            return Ok(account);
+        }
+        match leads {
             Leads::Here => {}
-            // Another node, to which the name leads, looks after it.
-            Leads::Elsewhere(_) if !is_own && self.store.standing().nodes > 1 => {
-                return Ok(account);
-            }
             // Nobody has to publish these names, so there is nothing to report.
             Leads::Elsewhere(_) if !is_own && record.chain.is_none() => {
                 if record.failures > 0 {
@@ -297,9 +324,6 @@ impl CertificateKeeper {
                 self.failed(name, record, now + wait).await?;
                 return Ok(account);
             }
-        }
-        if !self.store.take_duty(&format!("certificate of {name}")).await? {
-            return Ok(account);
         }
         if let Some(until) = schedule::refused_until(&record, now) {
             record.next = Some(until);
@@ -429,6 +453,20 @@ impl CertificateKeeper {
         let (failures, next) = (record.failures, format!("{next:.0}"));
         tracing::warn!(name, why, failures, next, until, "no certificate was issued");
         Ok(())
+    }
+
+    /// Asks the authority when a certificate should be renewed, if this node looks after it.
+    async fn look_and_ask_window(
+        &self,
+        name: &str,
+        record: CertificateRecord,
+        account: Option<AcmeAccount>,
+    ) -> Result<Option<AcmeAccount>, StoreError> {
+        let is_ours = matches!(self.look(name).await?, Whose::Ours(_));
+        if !is_ours || !self.is_current(name, &record).await? {
+            return Ok(account);
+        }
+        self.ask_window(name, record, account).await
     }
 
     /// Asks the authority when a certificate should be renewed. Failing to learn it is no failure of the

@@ -2,11 +2,8 @@
 
 use posta_mail::{Secret, Timestamp};
 use posta_net::clock::Clock;
-use posta_store::{KeyId, SecretOf, Store, StoreError};
+use posta_store::{CERTIFICATES, KeyId, SecretOf, Store, StoreError};
 use serde::{Deserialize, Serialize};
-
-/// The kind of the records of certificates, by the name that each is for.
-const CERTIFICATES: &str = "certificate";
 
 /// The kind of the records of accounts, by the address of the authority's directory.
 const ACCOUNTS: &str = "acme-account";
@@ -199,7 +196,7 @@ async fn put(
     }
 }
 
-fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
+pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(record).map_err(|error| StoreError::Failed(error.to_string()))
 }
 

@@ -5,17 +5,24 @@ use crate::{
     columns::{id, keywords, lane, nanos, to_json},
     connection::{Connection, Params},
     fault::{DatabaseFault, damaged},
-    store::history,
+    node::Node,
+    objects::{Object, SMALL},
+    store::{
+        contents::{PiecePlace, put_piece},
+        history,
+    },
 };
+use bytes::Bytes;
+use posta_mail::MailId;
 use posta_store::{
-    AliasName, PieceKey, Role, Rows,
+    AliasName, PieceKey, Role, Rows, StoreError,
     copies::{
         AccountRecord, Collecting, ContentRecord, EntryRecord, Gone, LastNumbers, MovedRecord,
         Part, decode_alias, decode_domain, decode_events, decode_item, decode_named,
         decode_retrieved, decode_source,
     },
 };
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 const NOTE_PLACE: &str = "UPDATE copying SET place = $1";
 const ACCOUNTS: &str = "INSERT INTO account (id, address, local_part, domain, password_hash, scram, quota, send_as, \
@@ -44,8 +51,6 @@ const ALIASES: &str = "INSERT INTO alias (name, domain, targets) \
      FROM unnest($1::text[], $2::text[], $3::text[]) AS a (name, domain, targets)";
 const CONTENTS: &str = "INSERT INTO content (id, refs, octets) \
      SELECT * FROM unnest($1::bytea[], $2::integer[], $3::bytea[])";
-const PIECE: &str =
-    "INSERT INTO piece (content, index, octets) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
 const ENTRIES: &str = "INSERT INTO entry (account, folder, uid, content, thread, octets, added, head, time, flags, \
          keywords, created, modseq, number, imported, shared, prefix, removed, purge, gone) \
      SELECT * FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[], \
@@ -73,18 +78,19 @@ const ANALYZE: &str = "ANALYZE account, ledger, folder, domain, alias, content, 
      source, collected, secret";
 const LAST_MOD_SEQ: &str = "UPDATE ledger SET modseq = greatest(modseq, $1)";
 
-/// Puts a page, and notes the place behind it.
+/// Puts a page, and notes the place behind it. The `large` ones of its contents are in the object store.
 pub(super) async fn put(
     connection: &Arc<Connection>,
     part: Part,
     rows: &Rows,
+    large: &HashMap<MailId, Object>,
     behind: &[u8],
 ) -> Result<(), DatabaseFault> {
     match part {
         Part::Accounts => accounts(connection, rows).await?,
         Part::Domains => domains(connection, rows).await?,
         Part::Aliases => aliases(connection, rows).await?,
-        Part::Contents => contents(connection, rows).await?,
+        Part::Contents => contents(connection, rows, large).await?,
         Part::Entries => entries(connection, rows).await?,
         Part::Moved => moved(connection, rows).await?,
         Part::Retrieved => retrieved(connection, rows).await?,
@@ -101,7 +107,7 @@ pub(super) async fn put(
 /// Reads all rows of a page.
 fn all<T>(
     rows: &Rows,
-    read: impl Fn(&[u8], &[u8]) -> Result<T, posta_store::StoreError>,
+    read: impl Fn(&[u8], &[u8]) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, DatabaseFault> {
     rows.iter().map(|(key, value)| read(key, value).map_err(DatabaseFault::from)).collect()
 }
@@ -193,24 +199,54 @@ async fn aliases(connection: &Arc<Connection>, rows: &Rows) -> Result<(), Databa
     connection.execute(ALIASES, params).await.map(drop)
 }
 
-async fn contents(connection: &Arc<Connection>, rows: &Rows) -> Result<(), DatabaseFault> {
+/// Puts a piece into the object store, if there is one and the piece is large.
+pub(super) async fn put_if_large(
+    node: &Node,
+    key: PieceKey,
+    octets: &Bytes,
+) -> Result<Option<Object>, StoreError> {
+    match &node.objects {
+        Some(objects) if octets.len() > SMALL => {
+            objects.put(key.content, key.index, octets.clone()).await.map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Puts the large ones of a page's contents into the object store, if there is one. Returns them by their ids.
+pub(super) async fn put_large(
+    node: &Node,
+    rows: &Rows,
+) -> Result<HashMap<MailId, Object>, StoreError> {
+    let mut large = HashMap::new();
+    for (key, value) in rows.iter() {
+        let record = ContentRecord::decode(key, value)?;
+        let Some(octets) = &record.whole else { continue };
+        let piece = PieceKey { content: record.id, index: 0 };
+        if let Some(object) = put_if_large(node, piece, octets).await? {
+            large.insert(record.id, object);
+        }
+    }
+    Ok(large)
+}
+
+async fn contents(
+    connection: &Arc<Connection>,
+    rows: &Rows,
+    large: &HashMap<MailId, Object>,
+) -> Result<(), DatabaseFault> {
     let all = all(rows, ContentRecord::decode)?;
     let params: Params<'_> = &[
         &column(&all, |it| id(it.id)),
         &column(&all, |it| it.refs as i32),
-        &column(&all, |it| it.whole.as_deref()),
+        &column(&all, |it| it.whole.as_deref().filter(|_| !large.contains_key(&it.id))),
     ];
-    connection.execute(CONTENTS, params).await.map(drop)
-}
-
-/// Puts a piece of a content that has several.
-pub(super) async fn put_piece(
-    connection: &Arc<Connection>,
-    key: PieceKey,
-    octets: &[u8],
-) -> Result<(), DatabaseFault> {
-    let (content, index) = (id(key.content), key.index as i32);
-    connection.execute(PIECE, &[&content, &index, &octets]).await.map(drop)
+    connection.execute(CONTENTS, params).await?;
+    for (&content, object) in large {
+        let piece = PieceKey { content, index: 0 };
+        put_piece(connection, piece, &PiecePlace::Object(object.clone())).await?;
+    }
+    Ok(())
 }
 
 async fn entries(connection: &Arc<Connection>, rows: &Rows) -> Result<(), DatabaseFault> {

@@ -72,8 +72,8 @@ pub(super) async fn restore(
     }
     let there = found - restored - lost;
     match restored {
-        1 => say!("1 message brought back, {there} were there"),
-        count => say!("{count} messages brought back, {there} were there"),
+        1 => say!("1 message brought back, {there} there already"),
+        count => say!("{count} messages brought back, {there} there already"),
     }
     demand!(
         lost == 0,

@@ -38,6 +38,9 @@ enum Kind {
         quoting: FromQuoting,
         /// The offset at which the current message begins.
         start: Option<u64>,
+        /// The line before the current message, until the message comes: the server may refuse it, and what is printed
+        /// cannot be taken back.
+        heading: Option<String>,
     },
 }
 
@@ -117,16 +120,13 @@ impl Files {
     pub(crate) fn mbox(path: &Path) -> Result<Self> {
         let file = plain_files::append(path).with_context(|| path.display().to_string())?;
         file.lock().with_context(|| format!("{} cannot be locked", path.display()))?;
-        let output = Box::new(BufWriter::new(file));
         let name = format!("mbox {}", std::path::absolute(path)?.display());
-        Ok(Self::new(Kind::Mbox { output, quoting: FromQuoting::default(), start: None }, name))
+        Ok(Self::new(Kind::mbox(Box::new(BufWriter::new(file))), name))
     }
 
     /// Returns the target that prints an mbox.
     pub(crate) fn stdout() -> Self {
-        let output = Box::new(io::stdout());
-        let kind = Kind::Mbox { output, quoting: FromQuoting::default(), start: None };
-        Self::new(kind, STDOUT.to_owned())
+        Self::new(Kind::mbox(Box::new(io::stdout())), STDOUT.to_owned())
     }
 
     /// Returns whether messages are printed.
@@ -145,10 +145,11 @@ impl Files {
                 *open = Some((BufWriter::new(file), name));
                 Ok(())
             }
-            Kind::Mbox { output, start, .. } => {
+            Kind::Mbox { output, start, heading, .. } => {
                 *start = output.length()?;
                 let date = trace::mbox_date(wiring::clock().now());
-                writeln!(output, "From {SENDER} {date}")
+                *heading = Some(format!("From {SENDER} {date}\n"));
+                Ok(())
             }
         }
     }
@@ -169,8 +170,9 @@ impl Files {
                 file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
                 folders.tmp.move_file(&name, &folders.new)
             }
-            Kind::Mbox { output, quoting, start } => {
+            Kind::Mbox { output, quoting, start, heading } => {
                 (*quoting, *start) = (FromQuoting::default(), None);
+                head(output, heading)?;
                 output.write_all(b"\n")
             }
         }
@@ -184,8 +186,8 @@ impl Files {
                 Some((_, name)) => folders.tmp.remove_file(&name),
                 None => Ok(()),
             },
-            Kind::Mbox { output, quoting, start } => {
-                *quoting = FromQuoting::default();
+            Kind::Mbox { output, quoting, start, heading } => {
+                (*quoting, *heading) = (FromQuoting::default(), None);
                 start.take().map_or(Ok(()), |length| output.truncate(length))
             }
         }
@@ -201,15 +203,27 @@ impl Files {
 }
 
 impl Kind {
+    fn mbox(output: Box<dyn Mbox>) -> Self {
+        Self::Mbox { output, quoting: FromQuoting::default(), start: None, heading: None }
+    }
+
     fn write(&mut self, piece: &[u8]) -> io::Result<()> {
         match self {
             Self::Maildir { open, .. } => match open {
                 Some((file, _)) => file.write_all(piece),
                 None => Ok(()),
             },
-            Self::Mbox { output, quoting, .. } => quoting.write(piece, &mut **output),
+            Self::Mbox { output, quoting, heading, .. } => {
+                head(output, heading)?;
+                quoting.write(piece, &mut **output)
+            }
         }
     }
+}
+
+/// Writes the line before a message, once.
+fn head(output: &mut Box<dyn Mbox>, heading: &mut Option<String>) -> io::Result<()> {
+    heading.take().map_or(Ok(()), |heading| output.write_all(heading.as_bytes()))
 }
 
 #[cfg(test)]

@@ -175,20 +175,18 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     block_on(async move {
         let (mut failed, mut stayed) = (0, false);
         for task in tasks {
-            let about = format!("{} at {}", task.login.user, task.login.server);
-            match fetch(&arguments.place, task, arguments.message_size).await {
+            let about = format!("{} at {}: ", task.login.user, task.login.server);
+            let whose = if several { &about[..] } else { "" };
+            match fetch(&arguments.place, task, arguments.message_size, whose).await {
                 Ok(fetched) => {
-                    let whose = if several { format!("{about}: ") } else { String::new() };
                     eprintln!("{whose}{}", fetched.said);
-                    for left in &fetched.left {
-                        crate::output::complain(format_args!("{whose}{left}"));
-                    }
+                    name_left(&fetched.left, whose);
                     stayed |= !fetched.left.is_empty();
                 }
                 // The other mailboxes are still fetched.
                 Err(error) if several => {
                     crate::output::complain(format_args!(
-                        "{about}: {}",
+                        "{whose}{}",
                         crate::output::chain(&error)
                     ));
                     failed += 1;
@@ -281,8 +279,15 @@ struct Fetched {
     left: Vec<String>,
 }
 
-/// Fetches one mailbox.
-async fn fetch(place: &Place, task: Task, message_size: Octets) -> Result<Fetched> {
+/// Names the messages of a mailbox that could not be fetched.
+fn name_left(left: &[String], whose: &str) {
+    for left in left {
+        crate::output::complain(format_args!("{whose}{left}"));
+    }
+}
+
+/// Fetches one mailbox. What is said of it begins with `whose`.
+async fn fetch(place: &Place, task: Task, message_size: Octets, whose: &str) -> Result<Fetched> {
     let Task { login, password, keep, target, state } = task;
     let prints = matches!(&target, Target::Files(files) if files.is_stdout());
     let sink = match target {
@@ -305,7 +310,10 @@ async fn fetch(place: &Place, task: Task, message_size: Octets) -> Result<Fetche
     let said = said(&brought);
     let is_begun = brought.messages > 0 || brought.removed > 0 || !brought.left.is_empty();
     match ended {
-        Err(error) if is_begun => return Err(error).context(format!("after {said}")),
+        Err(error) if is_begun => {
+            name_left(&brought.left, whose);
+            return Err(error).context(format!("after {said}"));
+        }
         ended => ended?,
     }
     Ok(Fetched { said, left: brought.left })

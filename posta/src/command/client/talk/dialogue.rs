@@ -96,7 +96,7 @@ impl Dialogue {
         demand!(
             self.comparison.replies > 0,
             "server-closed",
-            "the server closed the connection without a greeting"
+            "the server closed the connection without a greeting: if TLS comes first on that port, use --tls"
         );
         Ok(())
     }
@@ -244,10 +244,7 @@ impl Dialogue {
         );
         let TlsSettings { client, name, verify } = &self.tls;
         let secured = self.session.secure(stream.into_inner(), client, name, verify).await;
-        let (stream, about) = secured.map_err(|error| {
-            let words = no_tls(name, &error);
-            fault("tls-failed", format!("{words}; --any-certificate accepts any certificate"))
-        })?;
+        let (stream, about) = secured.map_err(|error| fault("tls-failed", no_tls(name, &error)))?;
         note(&format!("TLS has begun: {about}"));
         self.stream = Some(BufReader::new(stream));
         Ok(())

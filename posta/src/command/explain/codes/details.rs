@@ -333,6 +333,78 @@ pub(in super::super) const DETAILS: &[(&str, Meaning)] = &[
         ),
     ),
     (
+        "7.20",
+        meaning(
+            "No signature (DKIM) of the message passed.",
+            "to RCPT or the end of the data",
+            "The sender's server has to sign its mail: here, `posta domain keys list` shows which records are missing.",
+            "RFC 7372 §3",
+        ),
+    ),
+    (
+        "7.21",
+        meaning(
+            "No signature (DKIM) of the message is acceptable, as for what it covers.",
+            "to RCPT or the end of the data",
+            "Whoever runs the sender's server has to mend its signatures.",
+            "RFC 7372 §3",
+        ),
+    ),
+    (
+        "7.22",
+        meaning(
+            "No signature (DKIM) is by the domain in From.",
+            "to RCPT or the end of the data",
+            "The domain in From has to sign: here, `posta domain keys list` shows its keys.",
+            "RFC 7372 §3",
+        ),
+    ),
+    (
+        "7.23",
+        meaning(
+            "SPF does not let this server send for the sender's domain.",
+            "to RCPT or the end of the data",
+            "Name the server in the SPF record: `posta check` shows what is missing.",
+            "RFC 7372 §3",
+        ),
+    ),
+    (
+        "7.24",
+        meaning(
+            "The SPF record of the sender's domain is wrong, or could not be asked.",
+            "to RCPT or the end of the data",
+            "Mend the record: `posta check` shows what is wrong.",
+            "RFC 7372 §3",
+        ),
+    ),
+    (
+        "7.25",
+        meaning(
+            "The address of the sending server has no name in DNS that leads back to it.",
+            "to RCPT or the end of the data",
+            "Set the reverse name (PTR) at the provider of the address; `posta check` shows whether it is right.",
+            "RFC 7372 §3",
+        ),
+    ),
+    (
+        "7.26",
+        meaning(
+            "The message passed none of the checks of its sender (SPF, DKIM, DMARC).",
+            "to RCPT or the end of the data",
+            "Publish the records that `posta domain dns` prints; `posta check` shows which are missing.",
+            "RFC 7372 §3",
+        ),
+    ),
+    (
+        "7.27",
+        meaning(
+            "The sender's domain accepts no mail, so nobody could answer.",
+            "to MAIL or RCPT",
+            "Send from a domain that receives mail.",
+            "RFC 7505 §4.2",
+        ),
+    ),
+    (
         "7.30",
         meaning(
             "The message requires TLS all the way, and there is none.",

@@ -56,7 +56,7 @@ pub(super) fn import(asking: &Asking<'_>, source: &dyn MailSource) -> Result<Cou
                     return Err(error).with_context(|| origin.path.clone());
                 }
                 Err(error) => {
-                    skipped.push(format!("{}{error}", folder.shown()));
+                    skipped.push(format!("{}: {error}", folder.shown().trim_end_matches('/')));
                     continue;
                 }
             };

@@ -131,7 +131,7 @@ impl MailSource for Mbox {
     fn list(&self, folder: &SourceFolder) -> io::Result<Listing> {
         let file = self.file(folder)?;
         let index = mbox::index(&file)?.ok_or_else(|| {
-            let words = "no mbox: it does not begin with a line `From `";
+            let words = "not an mbox file, which begins with a line `From `";
             io::Error::new(io::ErrorKind::InvalidData, words)
         })?;
         let is_inbox = folder.name.is_none();

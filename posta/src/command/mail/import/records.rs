@@ -43,7 +43,7 @@ pub(super) fn with_domain(name: &str, domain: Option<&Domain>) -> Result<Address
     let address = match (name.contains('@'), domain) {
         (true, _) => name.parse::<Address>(),
         (false, Some(domain)) => format!("{name}@{domain}").parse(),
-        (false, None) => return Err("it has no domain: name one by --domain".to_owned()),
+        (false, None) => return Err("it has no domain: name one with --domain".to_owned()),
     };
     address.map_err(|error| error.to_string())
 }
