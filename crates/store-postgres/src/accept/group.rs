@@ -314,15 +314,8 @@ impl Group {
         wait: LockWait,
         key: Option<&[u8]>,
     ) -> Result<(Vec<AcceptOutcome>, i64), DatabaseFault> {
-        let Self {
-            messages: m,
-            chunks: c,
-            delivered,
-            deliveries: d,
-            items: i,
-            events: e,
-            records: r,
-        } = self;
+        let Self { messages: m, chunks: c, deliveries: d, items: i, .. } = self;
+        let (e, r) = (&self.events, &self.records);
         let rows = connection
             .query(
                 ACCEPT,
@@ -340,7 +333,7 @@ impl Group {
                     &c.octets,
                     &c.key,
                     &c.sha256,
-                    delivered,
+                    &self.delivered,
                     &d.account,
                     &d.folder,
                     &d.thread,
