@@ -6,7 +6,7 @@ mod database;
 mod new_store;
 
 pub(crate) use copying::{CopyTarget, Side, StoreName, differ};
-pub(crate) use database::{expect_embedded, open_configured, open_database};
+pub(crate) use database::{OnFiles, expect_embedded, is_database, open_configured, open_database};
 pub(crate) use new_store::NewStore;
 
 use crate::{
@@ -149,7 +149,7 @@ pub(crate) fn check_store(
     config: &Config,
     mut told: impl FnMut(u64) + Send + 'static,
 ) -> Result<Checked> {
-    expect_embedded(config)?;
+    expect_embedded(config, OnFiles::Check)?;
     expect_store(&config.data)?;
     let (store, key_file) = (config.data.join(STORE), key_file(config));
     private::as_owner(private::other_owner(&config.data)?, move || {
@@ -163,7 +163,6 @@ pub(crate) fn repair_store(
     now: Timestamp,
     mut told: impl FnMut(u64) + Send + 'static,
 ) -> Result<Repaired> {
-    expect_embedded(config)?;
     expect_store(&config.data)?;
     let (store, key_file) = (config.data.join(STORE), key_file(config));
     private::as_owner(private::other_owner(&config.data)?, move || {

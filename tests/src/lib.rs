@@ -8,12 +8,16 @@
 //! the sources.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod database;
 mod name_server;
 mod place;
+#[path = "../../crates/store-postgres/tests/postgres/cluster.rs"]
+pub mod postgres;
 mod program;
 mod smarthost;
 mod wire;
 
+pub use database::{Database, on_postgres, times};
 pub use name_server::{DnsRecords, NameServer};
 pub use place::{PASSWORD, Place};
 pub use program::{posta, program, python_apart, script, skipped, stdout};

@@ -1,6 +1,6 @@
 //! A directory with a configuration, and the server that runs on it.
 
-use crate::{posta, program};
+use crate::{Database, posta, program};
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -26,6 +26,8 @@ pub struct Place {
     listening: Vec<(String, String)>,
     /// The lines that the server has written to standard error.
     log: Arc<Mutex<Vec<String>>>,
+    /// The database of the server, if the tests run on PostgreSQL. It is removed once the server has ended.
+    _database: Option<Database>,
 }
 
 impl Place {
@@ -37,9 +39,11 @@ impl Place {
     /// Makes a place whose server has the host name `hostname`.
     pub fn named(hostname: &str, listeners: &[(&str, &str)]) -> Self {
         let directory = tempfile::Builder::new().prefix("posta-test-").tempdir().unwrap();
+        let database = Database::new();
         let mut config = format!(
-            "hostname = \"{hostname}\"\ndata = \"{}\"\n[limits]\nsessions-per-client = 0\n",
-            directory.path().join("data").display()
+            "hostname = \"{hostname}\"\ndata = \"{}\"\n{}[limits]\nsessions-per-client = 0\n",
+            directory.path().join("data").display(),
+            database.as_ref().map(Database::configuration).unwrap_or_default()
         );
         for (protocol, tls) in listeners {
             config.push_str(&format!(
@@ -47,7 +51,8 @@ impl Place {
             ));
         }
         fs::write(directory.path().join("posta.toml"), config).unwrap();
-        Self { directory, server: None, listening: Vec::new(), log: Arc::default() }
+        let (server, listening, log) = Default::default();
+        Self { directory, server, listening, log, _database: database }
     }
 
     /// Returns the path of the configuration file.

@@ -5,6 +5,7 @@ mod manual;
 mod metrics;
 mod package;
 mod rfc;
+mod stores;
 mod tidy;
 
 use std::{
@@ -18,6 +19,8 @@ const OPENAPI: &str = "docs/openapi.json";
 
 const USAGE: &str = "\
 cargo xtask test    format, lints, tests, documentation, tidy: everything that a change must pass
+cargo xtask postgres
+                    only the suites that run on PostgreSQL too, on PostgreSQL
 cargo xtask tidy    only the rules for the source code (see CONTRIBUTING.md)
 cargo xtask docs    writes docs/configuration.md and docs/metrics.md from their definitions, and
                     docs/openapi.json from the types of the operator's requests
@@ -99,6 +102,7 @@ const WANTED: [(&str, &str); 4] = [
 fn main() -> ExitCode {
     let result = match env::args().nth(1).as_deref() {
         Some("test") => test(),
+        Some("postgres") => stores::test(&root()).map(|not_there| println!("\n{not_there}")),
         Some("tidy") => tidy::run(&root()),
         Some("docs") => docs(),
         Some("captures") => captures(),
@@ -160,6 +164,8 @@ fn test() -> Result<(), String> {
     cargo("format", &["fmt", "--all", "--check"])?;
     cargo("lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     cargo("tests", &["test", "--workspace", "--no-fail-fast"])?;
+    step("suites on PostgreSQL");
+    let not_there = stores::test(&root())?;
     cargo(
         "documentation",
         &["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"],
@@ -167,7 +173,7 @@ fn test() -> Result<(), String> {
     step("tidy");
     tidy::run(&root())?;
     rfc::run(&root())?;
-    println!("\n{}", verdict(&skipped));
+    println!("\n{}\n{not_there}", verdict(&skipped));
     Ok(())
 }
 

@@ -117,7 +117,14 @@ impl Heart {
         Some((before, NodeStanding { is_live: state.is_live(), ..state.standing }))
     }
 
-    /// Ends the term for good.
+    /// Begins another term after [`Heart::stop`], for a process that joins again.
+    pub(crate) fn begin(&self) {
+        let mut state = self.state.lock();
+        state.standing.is_draining = false;
+        state.last = None;
+    }
+
+    /// Ends the term: nothing goes on that was claimed in it, and nothing is claimed any more.
     pub(crate) fn stop(&self) {
         let mut state = self.state.lock();
         state.standing.is_draining = true;
@@ -214,5 +221,10 @@ mod tests {
         heart.stop();
         let standing = heart.standing();
         assert!(!standing.is_live && !standing.takes_work() && !standing.holds(0));
+        // It is started again in the same process.
+        heart.begin();
+        heart.answered(answer(false)).unwrap();
+        let standing = heart.standing();
+        assert!(standing.takes_work() && standing.holds(1) && !standing.holds(0));
     }
 }

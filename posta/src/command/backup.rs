@@ -9,6 +9,7 @@ use crate::{
     operator::{self, AdminSession},
     output::{self, counted, say},
     runtime::block_on,
+    wiring::{self, OnFiles},
 };
 use anyhow::{Context, Result, bail, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -184,6 +185,8 @@ struct Made {
 }
 
 async fn make(directory: &Path, arguments: &Arguments) -> Result<()> {
+    // Before the directory is made.
+    wiring::expect_embedded(&wiring::config(&arguments.place)?, OnFiles::Backup)?;
     let repository = Repository::open_or_begin(directory, &arguments.encrypt)?;
     let mut session = AdminSession::open(&arguments.place).await?;
     let begun = session.backup(BackupRequest::Begin).await?;

@@ -34,16 +34,53 @@ pub(crate) async fn open_database(config: &Config) -> Result<Option<Arc<dyn Stor
     open(config).await.map(Some)
 }
 
-/// Checks that the configuration names the embedded store, for what works on its files.
-pub(crate) fn expect_embedded(config: &Config) -> Result<()> {
-    if config.store.engine != StoreEngine::Embedded {
-        fail!(
-            "not-a-store",
-            "[store] names PostgreSQL, and this works on the files of the embedded store: PostgreSQL's own programs check \
-             its tables (pg_amcheck) and back them up (pg_basebackup, pg_dump)"
-        );
+/// What works on the files of the embedded store only.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum OnFiles {
+    Check,
+    Repair,
+    Backup,
+    Restore,
+}
+
+/// Returns whether the configuration names PostgreSQL.
+pub(crate) fn is_database(config: &Config) -> bool {
+    config.store.engine != StoreEngine::Embedded
+}
+
+/// Checks that the configuration names the embedded store. The error says what does the same for a database.
+pub(crate) fn expect_embedded(config: &Config, what: OnFiles) -> Result<()> {
+    if !is_database(config) {
+        return Ok(());
     }
-    Ok(())
+    let keys = super::key_file(config);
+    let instead = match what {
+        OnFiles::Check => "pg_amcheck checks the tables of a database, pg_verifybackup a backup of it".to_owned(),
+        OnFiles::Repair => {
+            "what pg_amcheck finds damaged in a database comes back from a backup of it, or from a standby".to_owned()
+        }
+        OnFiles::Backup => {
+            let bucket = match &config.store.objects {
+                Some(objects) => format!(", the bucket {} by the object store's own copies", objects.bucket),
+                None => String::new(),
+            };
+            format!(
+                "back the database up with pg_basebackup and archived WAL, or with pg_dump{bucket}, and copy the key file \
+                 {} to a safe place",
+                keys.display()
+            )
+        }
+        OnFiles::Restore => {
+            "a database comes back from its own backups (pg_basebackup, pg_dump); a backup of Posta's makes an embedded \
+             store, with a configuration without [store], which `posta store copy --to URL` moves into a database, and \
+             --account ADDRESS brings one account back into this one"
+                .to_owned()
+        }
+    };
+    fail!(
+        "embedded-store-only",
+        "[store] names PostgreSQL, and this works on the files of the embedded store: {instead}"
+    )
 }
 
 /// Opens the store on PostgreSQL for a copy, which nobody else has open then.

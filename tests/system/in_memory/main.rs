@@ -6,3 +6,4 @@ mod pair;
 mod relay;
 mod server;
 mod settings;
+mod store;

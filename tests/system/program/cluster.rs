@@ -1,16 +1,15 @@
 //! Two servers on one PostgreSQL, as docs/cluster.md sets them up.
 
+mod backups;
 mod certificates;
 mod changes;
 mod limits;
 mod nodes;
 mod stalling;
 
-#[path = "../../../crates/store-postgres/tests/postgres/cluster.rs"]
-pub mod postgres;
-
-use posta_tests::{PASSWORD, Place, Wire, pop3, posta, send, send_from, skipped, smtp, stdout};
-use postgres::Cluster;
+use posta_tests::{
+    PASSWORD, Place, Wire, pop3, postgres::Cluster, send, send_from, skipped, smtp, stdout,
+};
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
@@ -192,14 +191,4 @@ fn what_was_sent_while_the_database_is_away_is_not_sent_again() {
     assert!(is_settled, "{:?}", one.log());
     assert!(has_ended.try_recv().is_err(), "it was sent once");
     assert_eq!(one.stop(), Some(0));
-}
-
-#[test]
-fn what_needs_the_embedded_store_says_so() {
-    let Some(cluster) = cluster() else { return };
-    let [one, _] = places(&cluster);
-    let config = one.config();
-    let checked = posta(&["store", "check", "--config", config.to_str().unwrap()], "");
-    let words = String::from_utf8_lossy(&checked.stderr).into_owned();
-    assert!(!checked.status.success() && words.contains("pg_amcheck"), "{words}");
 }

@@ -1,7 +1,6 @@
 //! A firm begins with the embedded store, moves to PostgreSQL, and goes back: `posta store copy`.
 
-use crate::cluster::postgres::Cluster;
-use posta_tests::{Place, pop3, program, send, skipped, smtp, stdout};
+use posta_tests::{Place, pop3, postgres::Cluster, program, send, skipped, smtp, stdout};
 use std::{
     fs,
     path::Path,

@@ -3,8 +3,7 @@
 #[path = "../../../crates/store-postgres/tests/postgres/seaweed.rs"]
 mod seaweed;
 
-use super::cluster::postgres::Cluster;
-use posta_tests::{Place, pop3, posta, send, skipped, smtp, stdout};
+use posta_tests::{Place, pop3, posta, postgres::Cluster, send, skipped, smtp, stdout};
 use seaweed::{KEY, Seaweed};
 use std::{fs, thread, time::Duration};
 

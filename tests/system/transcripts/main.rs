@@ -1,9 +1,10 @@
 //! Runs all transcripts on the engines, with the input whole, octet by octet and randomly split, and
-//! again over real TCP. The events must be the same each time.
+//! again over real TCP, where a store keeps the messages. The events must be the same each time.
 //!
 //! `tests/transcripts/README.md` describes the format.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod kept;
 mod pop3;
 mod script;
 mod smtp;
@@ -23,8 +24,10 @@ trait Protocol {
 
     fn engine(script: &Script) -> Self::Engine;
     fn question(question: &<Self::Engine as Engine>::Question) -> Option<String>;
+    /// `messages` are those in the maildrop.
     fn answer(
         script: &Script,
+        messages: &[Vec<u8>],
         question: <Self::Engine as Engine>::Question,
         text: Option<&str>,
     ) -> <Self::Engine as Engine>::Answer;
@@ -62,7 +65,7 @@ fn run_all<P: Protocol>(protocol: &str) {
 /// Runs a script on its engine. `split` returns the number of octets to lend next, given the number
 /// left.
 fn run<P: Protocol>(script: &Script, mut split: impl FnMut(usize) -> usize) -> Vec<Event> {
-    let mut engine = P::engine(script);
+    let (mut engine, messages) = (P::engine(script), script.messages());
     let mut events = script::Recorder::new(script);
     let (mut pending, mut output) = (Vec::new(), Vec::new());
     let mut segments = script.segments.iter();
@@ -85,7 +88,8 @@ fn run<P: Protocol>(script: &Script, mut split: impl FnMut(usize) -> usize) -> V
             }
             Step::Ask(question) => {
                 let text = events.question(P::question(&question));
-                engine.answer(P::answer(script, question, text.as_deref()), &mut output);
+                let answer = P::answer(script, &messages, question, text.as_deref());
+                engine.answer(answer, &mut output);
             }
             Step::Content(content) => events.content(content),
             // What the client sends at once comes within the pause.

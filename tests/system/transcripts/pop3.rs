@@ -20,7 +20,7 @@ use std::{sync::Arc, time::Duration};
 
 pub struct Pop3;
 
-/// The messages of a script's settings, and the numbers of those that are shown with a mark.
+/// The messages in the maildrop, and the numbers of those that are shown with a mark.
 #[derive(Debug)]
 pub struct Messages(Vec<Vec<u8>>, Vec<String>);
 
@@ -41,10 +41,6 @@ impl Maildrop for Messages {
     fn write_unique_id(&self, index: usize, text: &mut String) {
         text.push_str(&format!("uid-{}", index + 1));
     }
-}
-
-fn messages(script: &Script) -> Vec<Vec<u8>> {
-    script.settings("message").map(|text| unescape(text).unwrap()).collect()
 }
 
 impl Protocol for Pop3 {
@@ -101,6 +97,7 @@ impl Protocol for Pop3 {
 
     fn answer(
         script: &Script,
+        messages: &[Vec<u8>],
         question: Question<Messages>,
         text: Option<&str>,
     ) -> Answer<Messages> {
@@ -108,7 +105,7 @@ impl Protocol for Pop3 {
         let login = || match text.expect(&unanswered) {
             "opened" => {
                 let marked = script.settings("marked").map(str::to_owned).collect();
-                Ok(Messages(messages(script), marked))
+                Ok(Messages(messages.to_vec(), marked))
             }
             "denied" => Err(Denial::Credentials),
             "unavailable" => Err(Denial::Unavailable),
@@ -142,7 +139,7 @@ impl Protocol for Pop3 {
                 _ => Ok(()),
             }),
             Question::Read { index, offset, ticket, .. } => {
-                ticket.answer(read(script, index, offset))
+                ticket.answer(read(script, messages, index, offset))
             }
             Question::Update(_, ticket) => ticket.answer(match text {
                 Some("updated") => Ok(()),
@@ -155,7 +152,7 @@ impl Protocol for Pop3 {
 
 /// Returns a message in pieces of `pieces` octets. From `unreadable-from` on, it cannot be read. The
 /// message with number `damaged` is damaged.
-fn read(script: &Script, index: usize, offset: u64) -> MessagePiece {
+fn read(script: &Script, messages: &[Vec<u8>], index: usize, offset: u64) -> MessagePiece {
     if script.setting("damaged").is_some_and(|number| number == (index + 1).to_string()) {
         return Err(Unreadable::Damaged);
     }
@@ -163,7 +160,7 @@ fn read(script: &Script, index: usize, offset: u64) -> MessagePiece {
     if limit.is_some_and(|limit| offset >= limit) {
         return Err(Unreadable::ForNow);
     }
-    let message = &messages(script)[index][usize::try_from(offset).unwrap()..];
+    let message = &messages[index][usize::try_from(offset).unwrap()..];
     let size = script.setting("pieces").map_or(usize::MAX, |size| size.parse().unwrap());
     Ok(Bytes::copy_from_slice(&message[..size.min(message.len())]))
 }

@@ -88,6 +88,41 @@ impl Script {
         self.settings.iter().filter(move |(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
+    /// Returns the messages of the settings.
+    pub fn messages(&self) -> Vec<Vec<u8>> {
+        self.settings("message").map(|text| unescape(text).unwrap()).collect()
+    }
+
+    /// Returns the messages that are in the mailbox at the end: those of the settings that no UPDATE removed, and
+    /// those that were committed.
+    pub fn kept(&self) -> Vec<Vec<u8>> {
+        let mut messages: Vec<_> = self.messages().into_iter().map(Some).collect();
+        let (mut content, mut answers) = (Vec::new(), self.answers());
+        for event in &self.expected {
+            let question = match event {
+                Event::Content(piece) => {
+                    content.extend_from_slice(piece);
+                    continue;
+                }
+                Event::Question(question) => question,
+                _ => continue,
+            };
+            let answer = answers.pop_front().unwrap_or_default();
+            if question == "content" {
+                content.clear();
+            } else if question == "commit" && answer.starts_with("committed") {
+                messages.push(Some(std::mem::take(&mut content)).filter(|it| !it.is_empty()));
+            } else if let Some(numbers) = question.strip_prefix("update ")
+                && answer == "updated"
+            {
+                for number in numbers.split(' ') {
+                    messages[number.parse::<usize>().unwrap() - 1] = None;
+                }
+            }
+        }
+        messages.into_iter().flatten().collect()
+    }
+
     pub fn answers(&self) -> VecDeque<String> {
         self.answers.clone()
     }

@@ -90,7 +90,7 @@ impl Protocol for Smtp {
         })
     }
 
-    fn answer(_script: &Script, question: Question, text: Option<&str>) -> Answer {
+    fn answer(_: &Script, _: &[Vec<u8>], question: Question, text: Option<&str>) -> Answer {
         let text = text.unwrap_or_else(|| panic!("the script does not answer {question:?}"));
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         // Most questions take "accept" or "refuse".

@@ -3,6 +3,7 @@
 
 use crate::{
     Protocol,
+    kept::{Keeper, Mailbox},
     script::{Event, Script, same},
     transcripts,
 };
@@ -27,10 +28,11 @@ use tokio_rustls::TlsConnector;
 /// A session that takes longer is stuck.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Answers from the script.
+/// Answers from the script, and keeps in a mailbox what these answers say is kept.
 struct Scripted<'s, P> {
     script: &'s Script,
     answers: VecDeque<String>,
+    mailbox: &'s mut Mailbox,
     tls: Tls,
     protocol: std::marker::PhantomData<fn() -> P>,
 }
@@ -44,11 +46,17 @@ where
         &mut self,
         question: <P::Engine as Engine>::Question,
     ) -> <P::Engine as Engine>::Answer {
-        let text = P::question(&question).and_then(|_| self.answers.pop_front());
-        P::answer(self.script, question, text.as_deref())
+        let asked = P::question(&question);
+        let text = asked.as_ref().and_then(|_| self.answers.pop_front());
+        if let Some((asked, text)) = asked.zip(text.as_ref()) {
+            self.mailbox.answered(&asked, text).await;
+        }
+        P::answer(self.script, &self.mailbox.shown().await, question, text.as_deref())
     }
 
-    async fn content(&mut self, _content: &[u8]) {}
+    async fn content(&mut self, content: &[u8]) {
+        self.mailbox.content(content);
+    }
 
     async fn secure(&mut self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
         self.tls.accept(stream).await.map(|(stream, _)| stream)
@@ -63,15 +71,17 @@ where
     let directory = tempfile::tempdir().unwrap();
     let files = server::self_signed(directory.path(), "localhost").unwrap();
     let tls = Tls::load(vec![files.clone()]).unwrap();
-    for (path, script) in transcripts(protocol) {
+    let keeper = Keeper::open(directory.path()).await;
+    for (number, (path, script)) in transcripts(protocol).into_iter().enumerate() {
+        let mut mailbox = keeper.mailbox(number as u64, &script).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = async {
             let (stream, _) = listener.accept().await.unwrap();
             let protocol = std::marker::PhantomData;
-            let (script, answers) = (&script, script.answers());
+            let (script, answers, mailbox) = (&script, script.answers(), &mut mailbox);
             let mut host: Scripted<'_, P> =
-                Scripted { script, answers, tls: tls.clone(), protocol };
+                Scripted { script, answers, mailbox, tls: tls.clone(), protocol };
             let mut engine = P::engine(script);
             // A client that disconnects without QUIT is not an error of the transcript.
             let _ = Driver::unstoppable().drive(Box::new(stream), &mut engine, &mut host).await;
@@ -81,6 +91,8 @@ where
         let seen = timeout(PATIENCE, both).await;
         let seen = seen.unwrap_or_else(|_| panic!("{}: hangs over TCP", path.display()));
         compare(&script, &seen, &path);
+        let kept = mailbox.kept().await;
+        assert!(kept == script.kept(), "{} over TCP: kept {kept:?}", path.display());
     }
 }
 

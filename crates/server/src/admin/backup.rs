@@ -152,7 +152,8 @@ impl Admin {
     }
 
     fn backups(&self) -> Result<&dyn Backups, AdminError> {
-        let none = "this store is not backed up by Posta: use the means of its database";
+        let none = "this store is not backed up by Posta, but by the means of its database: pg_basebackup or pg_dump, and \
+                    a copy of the key file";
         self.store.backups().ok_or_else(|| AdminError::Backup(none.to_owned()))
     }
 }

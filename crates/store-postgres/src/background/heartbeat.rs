@@ -85,6 +85,8 @@ pub(crate) async fn join(node: &Arc<Node>) -> Result<(), StoreError> {
     if beating.is_some() {
         return Ok(());
     }
+    // It may have left before.
+    node.heart.begin();
     let mut pulse =
         Pulse { node: node.clone(), connection: None, forgotten: 0, steady_since: None };
     pulse.beat().await?;

@@ -50,7 +50,7 @@ impl History for PostgresStore {
 
     fn events(&self, before: Option<MailId>, limit: usize) -> Pending<'_, Vec<Event>> {
         let before = before.map_or_else(|| LAST.to_vec(), id);
-        let skipped = limit.saturating_sub(1) as i64;
+        let skipped = i64::try_from(limit.saturating_sub(1)).unwrap_or(i64::MAX);
         self.read(move |connection| {
             let before = before.clone();
             async move { events(&connection.query(BEFORE, &[&before, &skipped]).await?) }

@@ -77,8 +77,29 @@ impl Cluster {
 
     /// Returns a URL of the server's database.
     pub fn url(&self) -> String {
+        self.url_of("postgres")
+    }
+
+    /// Returns a URL of a database.
+    pub fn url_of(&self, database: &str) -> String {
         let host = self.directory.to_str().unwrap().replace('/', "%2F");
-        format!("postgresql://posta@{host}/postgres")
+        format!("postgresql://posta@{host}/{database}")
+    }
+
+    /// Makes a database that no other test has, and returns its name.
+    pub fn new_database(&self) -> String {
+        let name = self.new_schema();
+        self.psql(&format!("CREATE DATABASE {name}"));
+        name
+    }
+
+    /// Removes a database, whoever uses it. That the server has ended is no failure of the test.
+    pub fn drop_database(&self, name: &str) {
+        let sql = format!("DROP DATABASE {name} WITH (FORCE)");
+        let dropped = self.command(&sql).output();
+        if !std::thread::panicking() {
+            assert!(dropped.unwrap().status.success(), "{name} cannot be dropped");
+        }
     }
 
     /// Returns a name for a schema that no other test has.
@@ -93,47 +114,25 @@ impl Cluster {
 
     /// Runs statements with `psql`, and returns what it prints.
     pub fn psql(&self, sql: &str) -> String {
-        let done = Command::new(self.programs.join("psql"))
-            .args([
-                "-U",
-                "posta",
-                "-d",
-                "postgres",
-                "-At",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-c",
-                sql,
-                "-h",
-            ])
-            .arg(&self.directory)
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+        printed(&mut self.command(sql))
     }
 
     /// Runs a statement whose commit waits for no standby.
     pub fn psql_alone(&self, sql: &str) -> String {
-        let done = Command::new(self.programs.join("psql"))
-            .args([
-                "-U",
-                "posta",
-                "-d",
-                "postgres",
-                "-At",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-c",
-                sql,
-                "-h",
-            ])
-            .arg(&self.directory)
-            .env("PGOPTIONS", "-c synchronous_commit=local")
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+        printed(self.command(sql).env("PGOPTIONS", "-c synchronous_commit=local"))
+    }
+
+    /// Returns one of PostgreSQL's programs that connects to the server.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.programs.join(name));
+        command.arg("-h").arg(&self.directory);
+        command
+    }
+
+    fn command(&self, sql: &str) -> Command {
+        let mut psql = self.program("psql");
+        psql.args(["-U", "posta", "-d", "postgres", "-At", "-v", "ON_ERROR_STOP=1", "-c", sql]);
+        psql
     }
 
     /// Sends a signal to all processes of the server.
@@ -232,6 +231,13 @@ impl Cluster {
         }
         panic!("{}", fs::read_to_string(self.directory.join("log")).unwrap_or_default());
     }
+}
+
+/// Returns what a command prints, which must succeed.
+fn printed(command: &mut Command) -> String {
+    let done = command.output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap().trim().to_owned()
 }
 
 /// An open transaction.

@@ -186,6 +186,10 @@ async fn a_node_that_dies_or_leaves_is_noticed() {
     assert_eq!(claim(&leaving, 12).await.len(), 1, "at once");
     assert_eq!(states(&leaving).await.len(), 1);
     assert_eq!(claim(&watching, 900).await, [], "who has left claims nothing");
+    watching.join(vitals(0)).await.unwrap();
+    assert_eq!(states(&leaving).await.len(), 2);
+    leaving.leave().await.unwrap();
+    assert_eq!(claim(&watching, 900).await.len(), 1, "who joins again works again");
 }
 
 /// A node that cannot tell that it lives stops by itself before others take its work, and begins anew once it can.

@@ -39,6 +39,26 @@ async fn an_older_program_refuses_newer_tables() {
     assert!(matches!(error, StoreError::TooNew { found: 99, known: 4 }), "{error}");
 }
 
+/// A node that has enough of a destination in hand keeps no other node from it, nor itself when it was killed and started
+/// again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_is_of_the_node_that_made_it() {
+    let Some(cluster) = cluster::shared() else { return };
+    let (url, schema) = (cluster.url(), cluster.new_schema());
+    let (one, two) = (open(&url, &schema).await, open(&url, &schema).await);
+    let mut queued = message(1, at(0), b"x\r\n\n", &[]);
+    queued.items = (0..2).map(|index| item(1, index, at(0), 0)).collect();
+    let destination = queued.items[0].destination.clone();
+    one.accept(queued).await.unwrap();
+    one.pause(&destination, at(900)).await.unwrap();
+    let claimed = async |node: &PostgresStore| node.claim(at(1), at(60), 1, 9).await.unwrap().len();
+    assert_eq!(claimed(&one).await, 0);
+    assert_eq!(one.next_due().await.unwrap(), Some(at(900)));
+    assert_eq!(claimed(&two).await, 1);
+    drop(one);
+    assert_eq!(claimed(&open(&url, &schema).await).await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_not_there_is_told_with_a_cure() {
     let nowhere = settings("postgresql://posta@%2Fnowhere/x", "posta", "/nowhere".as_ref());

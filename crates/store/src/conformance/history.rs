@@ -25,6 +25,7 @@ async fn events_are_kept_in_order(store: &dyn Store) {
     let [one, other, newer, newest] = told.clone();
     let some = store.events(None, 3).await.unwrap();
     assert_eq!(some, [newest.clone(), newer.clone(), one, other], "whole messages");
+    assert_eq!(store.events(None, usize::MAX).await.unwrap(), some, "without a limit");
     assert_eq!(store.events(Some(newer.id), 1).await.unwrap(), told[..2]);
     assert_eq!(store.forget(at(2)).await.unwrap(), 2);
     assert_eq!(store.events(None, 10).await.unwrap(), [newest, newer]);

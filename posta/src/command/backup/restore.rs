@@ -8,7 +8,7 @@ use crate::{
     fault::{demand, fail},
     output::say,
     runtime::block_on,
-    wiring::{self, NewStore},
+    wiring::{self, NewStore, OnFiles},
 };
 use anyhow::Result;
 use clap::Args;
@@ -84,6 +84,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// Makes a store of a snapshot.
 async fn everything(place: &Place, mut reader: SnapshotReader) -> Result<()> {
     let config = wiring::config(place)?;
+    wiring::expect_embedded(&config, OnFiles::Restore)?;
     let socket = config.data.join(posta_server::admin::control::SOCKET);
     demand!(
         UnixStream::connect(&socket).await.is_err(),

@@ -7,7 +7,7 @@ use crate::{
     Place, command,
     fault::demand,
     output::{self, say},
-    wiring::{self, Checked, Damage, Repaired},
+    wiring::{self, Checked, Damage, OnFiles, Repaired},
 };
 use anyhow::Result;
 use clap::Subcommand;
@@ -116,6 +116,7 @@ fn tell(checked: &Checked) {
 
 fn repair(place: &Place, yes: bool) -> Result<()> {
     let config = wiring::config(place)?;
+    wiring::expect_embedded(&config, OnFiles::Repair)?;
     if !yes {
         demand!(
             io::stdin().is_terminal(),

@@ -5,6 +5,7 @@ use crate::{
     Place, operator,
     output::{counted, say, say_styled},
     runtime::block_on,
+    wiring,
 };
 use anstyle::{AnsiColor, Style};
 use anyhow::{Result, bail};
@@ -50,10 +51,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     else {
         bail!(operator::UNEXPECTED);
     };
-    crate::command::show(&*status, arguments.json, print)
+    let is_database = wiring::is_database(&wiring::config(&arguments.place)?);
+    crate::command::show(&*status, arguments.json, |status| print(status, is_database))
 }
 
-fn print(status: &ServerStatus) {
+fn print(status: &ServerStatus, is_database: bool) {
     if status.warnings.is_empty() {
         say_styled!("{FINE}All is well.{FINE:#}");
     }
@@ -84,6 +86,7 @@ fn print(status: &ServerStatus) {
         Some(backup) => {
             line("last backup", &format!("{} ago, in {}", age(backup.at, time), backup.to));
         }
+        None if is_database => line("last backup", "the database's own, which Posta does not see"),
         None => line("last backup", "none yet"),
     }
 }

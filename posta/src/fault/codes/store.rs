@@ -39,6 +39,11 @@ pub(super) const CODES: &[Code] = &[
         "The disk is full.",
         "Make room: `df -h` shows where. Removing mail works meanwhile.",
     ),
+    Code(
+        "embedded-store-only",
+        "The command works on the files of the embedded store, and [store] names PostgreSQL.",
+        "The message names what does it there; docs/cluster.md tells more under Backups.",
+    ),
     Code("key-file-exists", "There is another key file.", "Move it away, then restore again."),
     Code("no-snapshot", "The directory has no snapshot yet.", "`posta backup DIR` makes one."),
     Code(

@@ -12,7 +12,10 @@ mod reports;
 mod signing;
 mod trace;
 
-use crate::settings::{relay_settings, settings};
+use crate::{
+    settings::{relay_settings, settings},
+    store::store,
+};
 use posta_mail::{
     ReversePath, ThreadId, Timestamp,
     envelope::{Body, Notify},
@@ -31,8 +34,7 @@ use posta_server::{
     settings::{ListenerKind, ListenerSettings, Settings, TlsMode},
 };
 use posta_store::{
-    Acceptance, Destination, Envelope, Event, Item, ItemId, ItemState, Mailboxes, MemoryStore,
-    Waiting, What,
+    Acceptance, Destination, Envelope, Event, Item, ItemId, ItemState, Store, Waiting, What,
 };
 use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -44,7 +46,7 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(600);
 
 struct Side {
-    store: Arc<MemoryStore>,
+    store: Arc<dyn Store>,
     admin: Admin,
     _server: MailServer,
 }
@@ -101,13 +103,12 @@ async fn side(
     accounts: &[&str],
     shared: &Shared,
 ) -> Side {
-    let store = Arc::new(MemoryStore::new());
-    side_on(store, (name, address), relays_for, accounts, shared).await
+    side_on(store(), (name, address), relays_for, accounts, shared).await
 }
 
 /// The same, on a store.
 async fn side_on(
-    store: Arc<MemoryStore>,
+    store: Arc<dyn Store>,
     (name, address): (&str, &str),
     relays_for: &[&str],
     accounts: &[&str],
@@ -164,12 +165,21 @@ async fn two_with(zone: FixedZone, relay: RelaySettings) -> Two {
 }
 
 async fn two_under(resolver: Arc<dyn Resolver>, change: Box<dyn Fn(&mut Settings)>) -> Two {
+    two_on(resolver, change, store()).await
+}
+
+/// The same, with their store.
+async fn two_on(
+    resolver: Arc<dyn Resolver>,
+    change: Box<dyn Fn(&mut Settings)>,
+    theirs: Arc<dyn Store>,
+) -> Two {
     let net = Arc::new(MemoryNet::default());
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_800_000_000).unwrap(), 7));
     let shared = Shared { net, clock, resolver, tls: hops::trusting(), change };
     let ours = side("mail.x.test", "127.0.0.1", &["127.0.0.1/32"], &["ana@x.test"], &shared);
     let ours = Box::pin(ours).await;
-    let theirs = side("mx.y.test", "192.0.2.25", &[], &["bob@y.test"], &shared);
+    let theirs = side_on(theirs, ("mx.y.test", "192.0.2.25"), &[], &["bob@y.test"], &shared);
     let theirs = Box::pin(theirs).await;
     let Shared { net, clock, .. } = shared;
     Two { net, clock, ours, theirs }

@@ -2,7 +2,7 @@
 
 use super::{dmarc_reports::unpacked, signing::LiveZone, *};
 use posta_server::{deliver::checked::OriginPolicy, settings::LoopbackTrust};
-use posta_store::{Nodes as _, Records as _};
+use posta_store::{MemoryStore, Nodes as _};
 
 /// The domains that want reports, of DMARC and of TLS; the postmaster of x.test gets them all.
 const DOMAINS: [&str; 3] = ["a.test", "m.test", "z.test"];
@@ -34,7 +34,8 @@ async fn nodes() -> (Nodes, Side) {
         settings.trust_loopback = LoopbackTrust::Nothing;
         settings.checks = Some(OriginPolicy { obey: true, trusted_sealers: Vec::new() });
     };
-    let two = two_under(zone.clone(), Box::new(change)).await;
+    let store = Arc::new(MemoryStore::new());
+    let two = two_on(zone.clone(), Box::new(change), store.clone()).await;
     let shared = Shared {
         net: two.net.clone(),
         clock: two.clock.clone(),
@@ -42,8 +43,8 @@ async fn nodes() -> (Nodes, Side) {
         tls: hops::trusting(),
         change: Box::new(change),
     };
-    let store = Arc::new(two.theirs.store.another_node());
-    let other = side_on(store, ("mx2.y.test", "192.0.2.26"), &[], &[], &shared);
+    let other = Arc::new(store.another_node());
+    let other = side_on(other, ("mx2.y.test", "192.0.2.26"), &[], &[], &shared);
     let other = Box::pin(other).await;
     (Nodes { two, zone }, other)
 }

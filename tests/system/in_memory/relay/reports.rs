@@ -8,7 +8,6 @@ use super::{
 use crate::settings::{relay_settings, rules};
 use posta_net::transport::{Endpoint, Stream};
 use posta_server::send::{Rules, Smarthost, SmarthostTls};
-use posta_store::Contents;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// The address of the odd servers.

@@ -1,10 +1,11 @@
 //! Aliases and forwards: the recipients of copies, and that no copy is lost silently.
 
 use super::{LOGIN, System, system, system_on};
+use crate::store::store;
 use posta_mail::Timestamp;
 use posta_net::clock::SimulatedClock;
 use posta_server::admin::{AliasState, Request, Response};
-use posta_store::{Event, MemoryStore, What};
+use posta_store::{Event, What};
 use std::{sync::Arc, time::Duration};
 
 async fn set(system: &System, name: &str, targets: &[&str]) -> Result<AliasState, String> {
@@ -247,7 +248,7 @@ async fn a_loop_is_told_of() {
 async fn a_message_that_was_kept_back_is_told_of_too() {
     let start = Timestamp::from_second(1_700_000_000).unwrap();
     let clock = Arc::new(SimulatedClock::new(start, 7));
-    let system = system_on(Arc::new(MemoryStore::new()), clock.clone(), |_| {}).await;
+    let system = system_on(store(), clock.clone(), |_| {}).await;
     add_account(&system, "eva@x.test").await.unwrap();
     add(&system, "team@x.test", &["eva@x.test", "ana@x.test"]).await.unwrap();
     assert!(send(&system, " HOLDFOR=60", "team@x.test").await.contains("kept as"));

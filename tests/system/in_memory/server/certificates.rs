@@ -22,7 +22,7 @@ async fn the_postmaster_hears_once_a_day_of_a_certificate_that_fails() {
     let files = self_signed(directory.path(), "mail.x.test").unwrap();
     let start = Timestamp::from_second(1_074_188_330).unwrap();
     let clock = Arc::new(SimulatedClock::new(start, 7));
-    let system = system_on(Arc::new(MemoryStore::new()), clock.clone(), |settings| {
+    let system = system_on(store(), clock.clone(), |settings| {
         settings.tls = Some(Tls::load(vec![files]).unwrap());
         let directory = "https://authority.test/directory".to_owned();
         settings.acme = Some(AcmeSettings { directory, contact: None });

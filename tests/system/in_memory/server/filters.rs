@@ -7,7 +7,7 @@ use posta_server::{
     directory::senders::SenderStanding,
     filter::{FilterKind, FilterSettings, FilteredMail, OnFailure},
 };
-use posta_store::{Contents as _, Directory as _, Event};
+use posta_store::Event;
 use std::{future::Future, sync::Mutex};
 
 pub(crate) const MILTER: &str = "127.0.0.1:8891";
@@ -442,7 +442,7 @@ async fn what_a_filter_holds_for_junk_is_none_to_those_who_allow_the_sender() {
 /// An edit can make the content longer than one chunk. The first chunk is then in the store before the message is judged.
 #[tokio::test(start_paused = true)]
 async fn what_an_edit_wrote_is_discarded_if_the_message_is_not_delivered() {
-    let store = Arc::new(MemoryStore::new());
+    let store = store();
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_074_188_330).unwrap(), 7));
     let filters = vec![rspamd(OnFailure::Tempfail)];
     let system = system_on(store.clone(), clock, |settings| settings.filters = filters).await;

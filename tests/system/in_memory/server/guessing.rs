@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Starts a server behind a load balancer, so that the tests can choose the clients' addresses.
 async fn guarded(failed_logins: u32) -> System {
-    guarded_on(Arc::default(), failed_logins).await
+    guarded_on(store(), failed_logins).await
 }
 
-async fn guarded_on(store: Arc<MemoryStore>, failed_logins: u32) -> System {
+async fn guarded_on(store: Arc<dyn Store>, failed_logins: u32) -> System {
     // Each start has a new seed, so keys and salts differ.
     static STARTS: AtomicU32 = AtomicU32::new(7);
     let seed = u64::from(STARTS.fetch_add(2, Ordering::Relaxed));
@@ -68,7 +68,7 @@ fn plain(name: &str, password: &str) -> String {
 /// an account.
 #[tokio::test]
 async fn a_salt_tells_nobody_who_exists() {
-    let store = Arc::new(MemoryStore::new());
+    let store = store();
     let mut before = Vec::new();
     for _ in 0..2 {
         let system = guarded_on(store.clone(), 0).await;
@@ -139,7 +139,7 @@ async fn an_exchange_that_is_cancelled_is_a_failure() {
 /// The number of tokens that the identity server is asked about is limited like the number of passwords.
 #[tokio::test]
 async fn tokens_are_counted_before_the_client_hears_of_them() {
-    let store = Arc::new(MemoryStore::new());
+    let store = store();
     let clock = SimulatedClock::new(Timestamp::from_second(1_074_188_330).unwrap(), 7);
     let change = |settings: &mut Settings| {
         settings.proxies = vec!["127.0.0.0/8".parse().unwrap()];
@@ -180,7 +180,7 @@ async fn tokens_are_counted_before_the_client_hears_of_them() {
 /// restart; and a locked name looks like one without an account.
 #[tokio::test]
 async fn an_owner_is_not_locked_out() {
-    let store = Arc::new(MemoryStore::new());
+    let store = store();
     let system = guarded_on(store.clone(), 1).await;
     assert!(system.opens("192.0.2.1", "ana").await);
     assert!(system.opens("192.0.2.2", "ana").await, "by a password that was checked just before");

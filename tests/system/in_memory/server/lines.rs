@@ -4,7 +4,8 @@ use super::{
     hostile::{Elsewhere, visit},
     *,
 };
-use posta_store::{Contents, Keep};
+use crate::store::store;
+use posta_store::Keep;
 
 /// Contents with lone CRs or LFs, as permitted by `BODY=BINARYMIME` (RFC 3030 §3).
 const CONTENTS: [&str; 9] = [
@@ -109,7 +110,7 @@ async fn collected_mail_goes_out_as_lines() {
 /// refuse it, the next message can be fetched, and the damaged one can be removed.
 #[tokio::test]
 async fn a_damaged_message_is_refused_and_the_session_goes_on() {
-    let store = Arc::new(MemoryStore::new());
+    let store = store();
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_074_188_330).unwrap(), 7));
     let system = system_on(store.clone(), clock, |_| {}).await;
     let mail =

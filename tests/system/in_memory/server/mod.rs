@@ -20,7 +20,10 @@ mod standing;
 mod submission;
 mod tokens;
 
-use crate::settings::{settings, smtp_limits};
+use crate::{
+    settings::{settings, smtp_limits},
+    store::store,
+};
 use posta_mail::Timestamp;
 use posta_net::{
     clock::SimulatedClock,
@@ -35,7 +38,7 @@ use posta_server::{
     settings::{ListenerKind, ListenerSettings, Settings, TlsMode},
 };
 use posta_smtp::server::Limits;
-use posta_store::{AccountId, Mailboxes, MemoryStore, What};
+use posta_store::{AccountId, Store, What};
 use std::{sync::Arc, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -50,14 +53,14 @@ async fn system() -> System {
 }
 
 async fn system_with(change: impl FnOnce(&mut Settings)) -> System {
-    let store = Arc::new(MemoryStore::new());
+    let store = store();
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_074_188_330).unwrap(), 7));
     system_on(store, clock, change).await
 }
 
 /// Starts a server on a store, and adds accounts that do not exist yet.
 async fn system_on(
-    store: Arc<MemoryStore>,
+    store: Arc<dyn Store>,
     clock: Arc<SimulatedClock>,
     change: impl FnOnce(&mut Settings),
 ) -> System {
@@ -70,7 +73,7 @@ async fn system_on(
 /// The same, with a DNS of its own.
 async fn system_asking(
     resolver: Arc<dyn Resolver>,
-    store: Arc<MemoryStore>,
+    store: Arc<dyn Store>,
     clock: Arc<SimulatedClock>,
     change: impl FnOnce(&mut Settings),
 ) -> System {
@@ -497,7 +500,7 @@ async fn refusals_are_told() {
 /// A retrieved message is kept for its days; one of which only the top was read, for ever.
 #[tokio::test]
 async fn what_was_retrieved_expires() {
-    let store = Arc::new(MemoryStore::new());
+    let store = store();
     let start = Timestamp::from_second(1_074_188_330).unwrap();
     let clock = Arc::new(SimulatedClock::new(start, 7));
     let days = |settings: &mut Settings| settings.pop3.expire = Some(30);

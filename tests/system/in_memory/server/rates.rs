@@ -4,8 +4,9 @@ use super::{
     refusals::{header, proxied},
     *,
 };
+use crate::store::store;
 use posta_mail::ReversePath;
-use posta_store::{Item, Queue};
+use posta_store::{Item, Store};
 
 /// Returns the replies to RCPT.
 fn replies(said: &str) -> Vec<&str> {
@@ -13,7 +14,7 @@ fn replies(said: &str) -> Vec<&str> {
     said.lines().filter(is_reply).map(|line| &line[..9]).collect()
 }
 
-async fn items(store: &MemoryStore) -> Vec<Item> {
+async fn items(store: &dyn Store) -> Vec<Item> {
     store.items(None, 1_000).await.unwrap()
 }
 
@@ -21,7 +22,7 @@ async fn items(store: &MemoryStore) -> Vec<Item> {
 /// reports; if it accepted more, it would relay to that sender.
 #[tokio::test(start_paused = true)]
 async fn an_address_made_for_a_sender_is_no_relay() {
-    let store = Arc::new(MemoryStore::new());
+    let store = store();
     let system = proxied(store.clone()).await;
     let alias = Request::AliasAdd { name: "all@x.test".into(), targets: vec!["bob@y.test".into()] };
     system.admin.execute(alias).await.unwrap();
@@ -33,7 +34,7 @@ async fn an_address_made_for_a_sender_is_no_relay() {
         system.say(25, &text.replace("QUIT", "DATA\r\nA: b\r\n\r\nc\r\n.\r\nQUIT")).await
     };
     send(0, "s@null.test", "<all@x.test>").await;
-    let ours = items(&store).await[0].envelope.reverse_path.to_string();
+    let ours = items(&*store).await[0].envelope.reverse_path.to_string();
     assert!(ours.starts_with("<SRS0="), "{ours}");
     for number in 0..20 {
         let said = send(number, "spam@z.test", &ours).await;
@@ -85,7 +86,7 @@ async fn submissions_are_counted_by_recipients() {
 /// Each success report goes to the address that the client gave, whose owner may never have written.
 #[tokio::test(start_paused = true)]
 async fn strangers_hear_of_success_within_a_rate() {
-    let store = Arc::new(MemoryStore::new());
+    let store = store();
     let system = proxied(store.clone()).await;
     let alias = Request::AliasAdd { name: "all@x.test".into(), targets: vec!["bob@y.test".into()] };
     system.admin.execute(alias).await.unwrap();
@@ -94,7 +95,7 @@ async fn strangers_hear_of_success_within_a_rate() {
     let said =
         system.say(25, &format!("{}EHLO c.test\r\n{}QUIT\r\n", header(0), one.repeat(30))).await;
     assert_eq!(said.matches("kept as").count(), 30, "{said}");
-    let (reports, forwarded): (Vec<_>, Vec<_>) = items(&store)
+    let (reports, forwarded): (Vec<_>, Vec<_>) = items(&*store)
         .await
         .into_iter()
         .partition(|item| item.envelope.reverse_path == ReversePath::Null);
@@ -109,7 +110,7 @@ async fn strangers_hear_of_success_within_a_rate() {
 /// stranger.
 #[tokio::test]
 async fn strangers_hear_of_lost_copies_within_a_rate() {
-    let store = Arc::new(MemoryStore::new());
+    let store = store();
     let system = proxied(store.clone()).await;
     let targets = vec!["ana@x.test".into(), "bob@x.test".into()];
     system.admin.execute(Request::AliasAdd { name: "all@x.test".into(), targets }).await.unwrap();
@@ -120,6 +121,6 @@ async fn strangers_hear_of_lost_copies_within_a_rate() {
     let said =
         system.say(25, &format!("{}EHLO c.test\r\n{}QUIT\r\n", header(0), one.repeat(12))).await;
     assert_eq!(said.matches("kept as").count(), 12, "{said}");
-    assert_eq!(items(&store).await.len(), 10, "reports");
+    assert_eq!(items(&*store).await.len(), 10, "reports");
     system.server.stop().await;
 }

@@ -1,10 +1,10 @@
 //! The cost of refusing strangers: on disk, and in time.
 
 use super::*;
-use posta_store::History;
+use posta_store::Store;
 
 /// Starts a system behind a balancer, so that strangers have addresses of their own.
-pub(super) async fn proxied(store: Arc<MemoryStore>) -> System {
+pub(super) async fn proxied(store: Arc<dyn Store>) -> System {
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_074_188_330).unwrap(), 7));
     system_on(store, clock, |settings| {
         settings.proxies = vec!["127.0.0.0/8".parse().unwrap()];
@@ -28,7 +28,7 @@ fn refused_transaction(from: usize) -> String {
 }
 
 /// Returns the number of octets in the whole history.
-async fn told(store: &MemoryStore) -> usize {
+async fn told(store: &dyn Store) -> usize {
     let events = store.events(None, usize::MAX).await.unwrap();
     events.iter().map(|event| serde_json::to_vec(event).unwrap().len()).sum()
 }
@@ -43,7 +43,7 @@ async fn a_stranger_who_is_refused_writes_little() {
     for (port, networks, times, text) in
         [(25, 1, 200, &mail), (25, 256, 3, &mail), (110, 256, 10, &login)]
     {
-        let store = Arc::new(MemoryStore::new());
+        let store = store();
         let system = proxied(store.clone()).await;
         let mut sent = 0;
         for _ in 0..times {
@@ -56,7 +56,7 @@ async fn a_stranger_who_is_refused_writes_little() {
         }
         let System { server, admin, .. } = system;
         server.stop().await;
-        let told = told(&store).await;
+        let told = told(&*store).await;
         println!("{port}, {networks} networks: {told} octets of {sent}");
         assert!(told * 5 <= sent, "{port}, {networks} networks: {told} octets of {sent}");
         let trace = Request::Trace { named: "203.0.113.1".to_owned(), within: None };
@@ -71,7 +71,7 @@ async fn a_stranger_who_is_refused_writes_little() {
 /// A client that guesses addresses waits longer and longer, and is disconnected, with the reason.
 #[tokio::test(start_paused = true)]
 async fn a_session_that_is_refused_too_much_is_ended() {
-    let system = proxied(Arc::new(MemoryStore::new())).await;
+    let system = proxied(store()).await;
     let recipients: String = (0..200).map(|n| format!("RCPT TO:<nobody{n}@x.test>\r\n")).collect();
     let begun = tokio::time::Instant::now();
     let hello = "EHLO c.test\r\nMAIL FROM:<s@y.test>\r\n";
@@ -95,7 +95,7 @@ async fn a_session_that_is_refused_too_much_is_ended() {
 /// A new session does not reset the counts of its network, and no other network has to wait.
 #[tokio::test(start_paused = true)]
 async fn a_network_that_guesses_is_slowed() {
-    let system = proxied(Arc::new(MemoryStore::new())).await;
+    let system = proxied(store()).await;
     let guesses = format!("EHLO c.test\r\n{}QUIT\r\n", refused_transaction(0));
     let timed = async |network| {
         let begun = tokio::time::Instant::now();

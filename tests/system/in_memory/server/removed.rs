@@ -1,10 +1,10 @@
 //! Removed accounts, until they are purged.
 
 use super::{System, system_on};
+use crate::store::store;
 use posta_mail::Timestamp;
 use posta_net::clock::SimulatedClock;
 use posta_server::admin::{AdminError, Request, Response};
-use posta_store::MemoryStore;
 use std::{sync::Arc, time::Duration};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -18,7 +18,7 @@ async fn undelete(system: &System) -> Result<Response, AdminError> {
 async fn a_removed_account_is_purged_after_a_week() {
     let start = Timestamp::from_second(1_700_000_000).unwrap();
     let clock = Arc::new(SimulatedClock::new(start, 7));
-    let system = system_on(Arc::new(MemoryStore::new()), clock.clone(), |_| {}).await;
+    let system = system_on(store(), clock.clone(), |_| {}).await;
     let send = "HELO c\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<ana@x.test>\r\nDATA\r\nA: b\r\n\r\nc\r\n.\r\nQUIT\r\n";
     assert!(system.say(25, send).await.contains("kept as"));
     let remove = || Request::AccountRemove { address: "ana@x.test".to_owned() };

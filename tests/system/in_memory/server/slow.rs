@@ -1,7 +1,7 @@
 //! Senders that hold resources that others need: memory for content and for envelopes.
 
 use super::*;
-use crate::settings::smtp_limits;
+use crate::{settings::smtp_limits, store::store};
 use posta_server::deliver::checked::OriginPolicy;
 
 /// Starts a system behind a load balancer, which names the clients.
@@ -87,7 +87,7 @@ async fn bodies_of_slow_senders_do_not_count_as_header_sections() {
         settings.checks = Some(OriginPolicy { obey: true, trusted_sealers: Vec::new() });
     };
     let clock = SimulatedClock::new(Timestamp::from_second(1_074_188_330).unwrap(), 7);
-    let (store, zone) = (Arc::new(MemoryStore::new()), Arc::new(FixedZone::default()));
+    let (store, zone) = (store(), Arc::new(FixedZone::default()));
     let system = system_asking(zone, store, Arc::new(clock), change).await;
     // The network passes on 16,384 octets at a time: the header section ends in the second piece, and is as long as one
     // may be that costs no share of the memory.

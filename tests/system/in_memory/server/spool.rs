@@ -1,13 +1,11 @@
 //! What programs of this machine hand over by `sendmail`: the spool's files become messages, once.
 
 use super::{System, system_on};
+use crate::store::store;
 use posta_mail::{MailId, Timestamp};
 use posta_net::clock::SimulatedClock;
 use posta_server::receive::spool::{SpoolEnvelope, SpoolWriter};
-use posta_store::{
-    AccountId, Contents as _, Directory as _, Entry, FolderId, Mailboxes as _, MemoryStore,
-    Records as _, Uid,
-};
+use posta_store::{AccountId, Entry, FolderId, Store, Uid};
 use std::{
     fs,
     io::Write as _,
@@ -25,12 +23,12 @@ const BOB: AccountId = AccountId(2);
 /// A spool, and the store of the server that takes what is in it.
 struct Case {
     directory: tempfile::TempDir,
-    store: Arc<MemoryStore>,
+    store: Arc<dyn Store>,
 }
 
 impl Case {
     fn new() -> Self {
-        let case = Self { directory: tempfile::tempdir().unwrap(), store: Arc::default() };
+        let case = Self { directory: tempfile::tempdir().unwrap(), store: store() };
         fs::create_dir(case.spool()).unwrap();
         fs::set_permissions(case.spool(), fs::Permissions::from_mode(0o3733)).unwrap();
         case
@@ -53,7 +51,7 @@ impl Case {
             if entries.len() >= count {
                 let mut texts = Vec::new();
                 for entry in entries {
-                    texts.push(content(&self.store, &entry).await);
+                    texts.push(content(&*self.store, &entry).await);
                 }
                 return texts;
             }
@@ -76,7 +74,7 @@ impl Case {
 }
 
 /// Returns a message's content, which has one chunk.
-async fn content(store: &MemoryStore, entry: &Entry) -> String {
+async fn content(store: &dyn Store, entry: &Entry) -> String {
     let chunk = store.chunk(entry.content, 0).await.unwrap().unwrap();
     String::from_utf8_lossy(&chunk).into_owned()
 }

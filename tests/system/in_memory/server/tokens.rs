@@ -51,7 +51,7 @@ fn settings() -> OAuthSettings {
 /// Starts a server whose identity server gives this answer for every token.
 async fn system_that_hears(answer: &Value, oauth: OAuthSettings) -> (System, Arc<SimulatedClock>) {
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(NOW).unwrap(), 7));
-    let store = Arc::new(MemoryStore::new());
+    let store = store();
     let change = |settings: &mut Settings| settings.oauth = Some(oauth);
     let system = system_on(store, clock.clone(), change).await;
     let mut listener = system.net.bind(&"127.0.0.1:8080".parse().unwrap()).await.unwrap();

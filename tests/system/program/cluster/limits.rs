@@ -2,8 +2,8 @@
 
 #![allow(clippy::disallowed_methods)] // What is measured here is real time.
 
-use super::{cluster, places_with, postgres::Cluster};
-use posta_tests::{PASSWORD, Place, Wire, pop3, smtp, stdout};
+use super::{cluster, places_with};
+use posta_tests::{PASSWORD, Place, Wire, pop3, postgres::Cluster, smtp, stdout};
 use std::{
     fs,
     io::{BufRead, BufReader, Write},

@@ -67,7 +67,7 @@ fn zone() -> FixedZone {
 }
 
 async fn system_of(zone: impl Resolver, policy: OriginPolicy) -> System {
-    let store = Arc::new(MemoryStore::new());
+    let store = store();
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(NOW).unwrap(), 7));
     let change = |settings: &mut Settings| {
         settings.checks = Some(policy);
@@ -216,7 +216,7 @@ async fn only_strangers_mail_is_checked() {
             settings.relays_for = vec!["127.0.0.0/8".parse().unwrap()];
         }),
     ] {
-        let store = Arc::new(MemoryStore::new());
+        let store = store();
         let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(NOW).unwrap(), 7));
         let change = |settings: &mut Settings| {
             settings.checks = Some(obeying());
@@ -232,7 +232,7 @@ async fn only_strangers_mail_is_checked() {
         system.server.stop().await;
     }
     // Whoever is not trusted is a stranger, on this machine too.
-    let store = Arc::new(MemoryStore::new());
+    let store = store();
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(NOW).unwrap(), 7));
     let change = |settings: &mut Settings| {
         settings.checks = Some(obeying());
@@ -247,7 +247,7 @@ async fn only_strangers_mail_is_checked() {
 /// XCLIENT says whose mail it is, as a PROXY header does.
 #[tokio::test]
 async fn the_client_may_be_named_by_xclient() {
-    let store = Arc::new(MemoryStore::new());
+    let store = store();
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(NOW).unwrap(), 7));
     let change = |settings: &mut Settings| {
         settings.checks = Some(obeying());

@@ -27,7 +27,7 @@ fn codes(said: &[String]) -> Vec<&str> {
 
 #[tokio::test(start_paused = true)]
 async fn who_tries_again_passes_and_is_known() {
-    let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(SimulatedClock::new(time(0), 7)));
+    let (store, clock) = (store(), Arc::new(SimulatedClock::new(time(0), 7)));
     let system = system_at(store.clone(), clock.clone(), zone(), door()).await;
     let said = system.rcpt(GOOD, "s@y.test", &["ana@x.test"]).await;
     assert_eq!(
@@ -63,7 +63,7 @@ async fn who_tries_again_passes_and_is_known() {
 /// Large providers try again from anywhere; SPF says which servers are theirs.
 #[tokio::test(start_paused = true)]
 async fn a_domain_may_try_again_from_all_of_its_networks() {
-    let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(SimulatedClock::new(time(0), 7)));
+    let (store, clock) = (store(), Arc::new(SimulatedClock::new(time(0), 7)));
     let system = system_at(store, clock.clone(), zone(), door()).await;
     for (seconds, client, reply) in [
         (0, "198.51.100.1", "451 4.7.1"),

@@ -110,7 +110,7 @@ async fn only_strangers_are_looked_up() {
         ("XCLIENT ADDR=192.0.2.66\r\n", LoopbackTrust::Anywhere, "192.0.2.0/24", "250 2.1.5"),
         ("XCLIENT ADDR=127.3.2.1\r\n", LoopbackTrust::Nothing, "192.0.2.0/24", "550 5.7.1"),
     ] {
-        let store = Arc::new(MemoryStore::new());
+        let store = store();
         let now = Timestamp::from_second(1_074_188_330).unwrap();
         let change = |settings: &mut Settings| {
             settings.door = door();

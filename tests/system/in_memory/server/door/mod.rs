@@ -14,7 +14,7 @@ const GOOD: &str = "192.0.2.1";
 
 /// A server whose clients come through a load balancer, so that each has an address of its own.
 async fn system_behind(zone: FixedZone, door: DoorSettings) -> System {
-    let store = Arc::new(MemoryStore::new());
+    let store = store();
     system_at(store, Arc::new(SimulatedClock::new(time(0), 7)), zone, door).await
 }
 
@@ -25,7 +25,7 @@ fn time(seconds: i64) -> Timestamp {
 
 /// The same, on a store and with a clock that the test has.
 async fn system_at(
-    store: Arc<MemoryStore>,
+    store: Arc<dyn Store>,
     clock: Arc<SimulatedClock>,
     zone: FixedZone,
     door: DoorSettings,
@@ -53,12 +53,19 @@ impl System {
         replies.lines().take(recipients.len()).map(str::to_owned).collect()
     }
 
-    /// Returns what the history tells of an address, as it is written.
+    /// Returns what the history tells of an address, as it is written. Of a session it tells after the client has heard
+    /// the end.
     async fn told(&self, named: &str) -> String {
-        let trace = Request::Trace { named: named.to_owned(), within: None };
-        let Response::Events(events) = self.admin.execute(trace).await.unwrap() else {
-            panic!("no events")
-        };
-        serde_json::to_string(&events).unwrap()
+        for _ in 0..100 {
+            let trace = Request::Trace { named: named.to_owned(), within: None };
+            let Response::Events(events) = self.admin.execute(trace).await.unwrap() else {
+                panic!("no events")
+            };
+            if !events.is_empty() {
+                return serde_json::to_string(&events).unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("nothing is told of {named}");
     }
 }

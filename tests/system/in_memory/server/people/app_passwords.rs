@@ -87,7 +87,7 @@ impl System {
 async fn started() -> (System, Arc<SimulatedClock>) {
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(NOW).unwrap(), 7));
     let change = |settings: &mut Settings| settings.sessions_per_client = 0;
-    (system_on(Arc::new(MemoryStore::new()), clock.clone(), change).await, clock)
+    (system_on(store(), clock.clone(), change).await, clock)
 }
 
 #[tokio::test]

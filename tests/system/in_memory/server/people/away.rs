@@ -14,7 +14,7 @@ fn at(days: i64) -> Timestamp {
 pub(super) async fn started() -> (System, Arc<SimulatedClock>) {
     let clock = Arc::new(SimulatedClock::new(at(0), 7));
     let change = |settings: &mut Settings| settings.sessions_per_client = 0;
-    (system_on(Arc::new(MemoryStore::new()), clock.clone(), change).await, clock)
+    (system_on(store(), clock.clone(), change).await, clock)
 }
 
 impl System {

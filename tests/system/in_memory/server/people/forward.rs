@@ -55,7 +55,7 @@ async fn an_account_keeps_a_copy_or_passes_on() {
 /// Somebody left: the colleague gets the mail, the senders are told, and after some time the address is gone.
 #[tokio::test]
 async fn one_who_left_is_told_of_until_a_day() {
-    let store = Arc::new(MemoryStore::new());
+    let store = store();
     let clock = Arc::new(SimulatedClock::new(at(0), 7));
     let change = |settings: &mut Settings| settings.sessions_per_client = 0;
     let system = system_on(store.clone(), clock.clone(), change).await;

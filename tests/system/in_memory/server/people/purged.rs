@@ -5,7 +5,7 @@ use posta_server::admin::{
     AppPasswordRequest, AppPasswords, AwayRequest, SenderRequest, SenderScope,
 };
 use posta_server::directory::senders::SenderStanding;
-use posta_store::{Directory, Records};
+use posta_store::Store;
 
 const ANA: &str = "ana@x.test";
 
@@ -23,7 +23,7 @@ const KINDS: [&str; 7] = [
 ];
 
 /// Returns the kinds of which there is a record of an account.
-async fn remembered(store: &MemoryStore, account: AccountId) -> Vec<&'static str> {
+async fn remembered(store: &dyn Store, account: AccountId) -> Vec<&'static str> {
     let mut kinds = Vec::new();
     for kind in KINDS {
         let records = store.kept(kind).await.unwrap();
@@ -42,7 +42,7 @@ async fn remembered(store: &MemoryStore, account: AccountId) -> Vec<&'static str
 async fn nothing_is_remembered_of_a_purged_account() {
     let start = Timestamp::from_second(1_074_188_330).unwrap();
     let clock = Arc::new(SimulatedClock::new(start, 7));
-    let store = Arc::new(MemoryStore::new());
+    let store = store();
     let change = |settings: &mut Settings| {
         (settings.sessions_per_client, settings.failed_logins) = (0, 100);
     };
@@ -73,7 +73,7 @@ async fn nothing_is_remembered_of_a_purged_account() {
         let login = format!("USER {address}\r\nPASS {password}\r\nSTAT\r\nQUIT\r\n");
         assert!(system.say(110, &login).await.contains(" messages"), "{password}");
     }
-    assert_eq!(remembered(&store, ana).await, KINDS);
+    assert_eq!(remembered(&*store, ana).await, KINDS);
     let remove = Request::AccountRemove { address: ANA.to_owned() };
     system.admin.execute(remove).await.unwrap();
     system.server.stop().await;
@@ -82,12 +82,12 @@ async fn nothing_is_remembered_of_a_purged_account() {
         // Its start purges what is due. It adds an account of the same address, which is another one.
         let system = system_on(store.clone(), clock.clone(), |_| {}).await;
         let mut tries = 0;
-        while remembered(&store, ana).await != expected && tries < 100 {
+        while remembered(&*store, ana).await != expected && tries < 100 {
             tokio::time::sleep(Duration::from_millis(100)).await;
             tries += 1;
         }
         system.server.stop().await;
-        assert_eq!(remembered(&store, ana).await, expected, "after {days} days");
-        assert_eq!(remembered(&store, bob).await, KINDS, "after {days} days");
+        assert_eq!(remembered(&*store, ana).await, expected, "after {days} days");
+        assert_eq!(remembered(&*store, bob).await, KINDS, "after {days} days");
     }
 }
