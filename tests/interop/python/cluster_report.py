@@ -67,7 +67,8 @@ class Report:
         for name, cases in sorted(self.kinds.items(), key=lambda kind: -max(case[0] for case in kind[1])):
             worst = [max(case[column] for case in cases) for column in range(3)]
             shown = " | ".join(f"{seconds:.1f} s" for seconds in worst)
-            yield f"| {name.replace('_', ' ')} | {len(cases)} | {shown} |"
+            words = name.replace("_", " ").replace("objects", "object store")
+            yield f"| {words} | {len(cases)} | {shown} |"
 
     def text(self, program, seed):
         """The part of docs/cluster.md."""
