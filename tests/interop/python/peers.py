@@ -154,7 +154,7 @@ def call(*command):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def wait_for(address, seconds=30, process=None):
+def wait_for(address, seconds=120, process=None):
     """Waits until a server listens, or until `process`, which should become one, has ended."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

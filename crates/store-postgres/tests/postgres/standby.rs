@@ -9,7 +9,7 @@ use std::{os::unix::net::UnixListener, sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
 
 /// The time for which nothing may be acknowledged.
-const WHILE: Duration = Duration::from_secs(3);
+const WHILE: Duration = Duration::from_secs(2);
 
 /// Makes every commit of others wait for a standby that does not exist, or no longer. A superuser's own would wait, too.
 fn wait_for_nobody(cluster: &Cluster, waits: bool) {
