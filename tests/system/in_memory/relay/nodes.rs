@@ -2,7 +2,7 @@
 
 use super::{dmarc_reports::unpacked, signing::LiveZone, *};
 use posta_server::{deliver::checked::OriginPolicy, settings::LoopbackTrust};
-use posta_store::{MemoryStore, Nodes as _};
+use posta_store::MemoryStore;
 
 /// The domains that want reports, of DMARC and of TLS; the postmaster of x.test gets them all.
 const DOMAINS: [&str; 3] = ["a.test", "m.test", "z.test"];
